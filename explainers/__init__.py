@@ -1,0 +1,1 @@
+"""Explainers attribute a decision to the pixels. One file a family."""

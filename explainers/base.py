@@ -1,0 +1,61 @@
+"""What an explainer is: a method that attributes a decision to the pixels."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Explainer(ABC):
+    """Attributes the logit of a class to the pixels of the image.
+
+    A subclass is a frozen dataclass whose fields are its settings and which writes `attribute`; an instance at
+    the top level of a module is an entry, and the variable's name is its public name. After any call, also one
+    that raised, the model's weights, mode, hooks and requires_grad, the inputs and the global random state are
+    as they were. An explainer that draws random numbers draws the same ones for the same image.
+    """
+
+    def __call__(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Explain one decision an image.
+
+        Args:
+            model: In eval mode; (N, 3, H, W) images in [0, 1] -> (N, K) logits.
+            inputs: (N, 3, H, W) float images in [0, 1].
+            targets: (N,) int64, the class whose logit is explained.
+
+        Returns:
+            (N, 1, H, W) attributions of the inputs' dtype, detached: positive speaks for the class, negative
+            against it; the unit is the explainer's own.
+
+        Raises:
+            ValueError: the arguments or the explainer's answer have a wrong shape or dtype, or the answer is
+                not finite. The message names the explainer.
+        """
+        if inputs.ndim != 4 or targets.shape != inputs.shape[:1] or targets.dtype != torch.int64:
+            raise ValueError(
+                f"{self}: wants (N, C, H, W) inputs and (N,) int64 targets, "
+                f"not {tuple(inputs.shape)} and {tuple(targets.shape)} {targets.dtype}"
+            )
+        attributions = self.attribute(model, inputs, targets).detach()
+        wanted = (len(inputs), 1, *inputs.shape[2:])
+        if attributions.shape != wanted:
+            raise ValueError(f"{self}: attributions are {wanted}, not {tuple(attributions.shape)}")
+        if attributions.dtype != inputs.dtype:
+            raise ValueError(f"{self}: attributions are {inputs.dtype} as the inputs, not {attributions.dtype}")
+        if not bool(attributions.isfinite().all()):
+            raise ValueError(f"{self}: attributions are not finite")
+        return attributions
+
+    @abstractmethod
+    def attribute(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        """The attributions, as `__call__` describes them."""
+
+    def inapplicable(self, model: nn.Module) -> str | None:  # noqa: ARG002
+        """Why this explainer has no answer for this model, or None where it has one."""
+        return None
+
+    def describe(self, model: nn.Module, inputs: Tensor) -> dict[str, str]:  # noqa: ARG002
+        """What the explainer chose by looking at the model (the layer, say): kept in the record's provenance."""
+        return {}

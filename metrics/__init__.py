@@ -1,0 +1,1 @@
+"""Metrics score explanations, one number a sample. One file a metric or a small family of one."""

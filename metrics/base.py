@@ -1,0 +1,178 @@
+"""What a metric is, and what it is given: the decisions of a batch, and one explainer's explanation of them."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, ClassVar, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+Shared = TypeVar("Shared")
+Explain = Callable[[nn.Module, Tensor, Tensor], Tensor]
+
+
+class Category(StrEnum):
+    """The families of metrics, by the names that Quantus gave them, and what an explanation costs."""
+
+    FAITHFULNESS = "faithfulness"
+    ROBUSTNESS = "robustness"
+    LOCALIZATION = "localization"
+    RANDOMIZATION = "randomization"
+    COMPLEXITY = "complexity"
+    AXIOMATIC = "axiomatic"
+    RUNTIME = "runtime"
+
+
+class Decisions:
+    """One batch of one task: images, and what the model decided about them. Shared by all explainers.
+
+    Args:
+        model: In eval mode; (N, 3, H, W) images in [0, 1] -> (N, K) logits.
+        inputs: (N, 3, H, W) float images in [0, 1], on the model's device, as the rest.
+        targets: (N,) int64, the class whose logit is explained; None: the class that the model predicts.
+        labels: (N,) int64, or (N, K) int64 in {0, 1}; None: not known.
+        ids: N names; None: the samples' numbers.
+        masks: (N, 1, H, W) bool, where the evidence lies; all False: none for this sample.
+        shortcuts: (N, 1, H, W) bool, where a misleading cue lies.
+        task: Name of the task; takes part in seeding.
+        seed: The run's seed.
+        batch_size: How many images `logits` forwards at a time.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        inputs: Tensor,
+        targets: Tensor | None = None,
+        labels: Tensor | None = None,
+        ids: tuple[str, ...] | None = None,
+        masks: Tensor | None = None,
+        shortcuts: Tensor | None = None,
+        *,
+        task: str = "",
+        seed: int = 0,
+        batch_size: int = 32,
+    ) -> None:
+        self.model = model
+        self.inputs = inputs
+        self.labels = labels
+        self.ids = ids if ids is not None else tuple(str(index) for index in range(len(inputs)))
+        self.masks = masks
+        self.shortcuts = shortcuts
+        self.task = task
+        self.seed = seed
+        self.batch_size = batch_size
+        self.n_forwarded = 0
+        self._shared: dict[Hashable, Any] = {}
+        self.original_logits = self.logits(inputs)
+        self.predictions = self.original_logits.argmax(dim=1)
+        self.targets = self.predictions if targets is None else targets
+
+    def logits(self, inputs: Tensor) -> Tensor:
+        """(M, K) logits of (M, 3, H, W) images, without gradients. The only door to the forward pass: it counts.
+
+        Where memory runs out, the batch is halved and tried again, down to one image.
+        """
+        self.n_forwarded += len(inputs)
+        answers = []
+        first = 0
+        while first < len(inputs):
+            chunk = inputs[first : first + self.batch_size]
+            try:
+                with torch.inference_mode():
+                    answers.append(self.model(chunk.contiguous(memory_format=torch.channels_last)))
+            except torch.OutOfMemoryError:
+                if self.batch_size == 1:
+                    raise
+                self.batch_size //= 2
+                continue
+            first += len(chunk)
+        return torch.cat(answers)
+
+    def probabilities(self, inputs: Tensor) -> Tensor:
+        """(M,) softmax probability of the targets for M = R·N images: R variants of the batch, one after another."""
+        return self.target_probabilities(self.logits(inputs))
+
+    def target_probabilities(self, logits: Tensor) -> Tensor:
+        """(M,) softmax probability of the targets for (M, K) logits, M a multiple of N."""
+        targets = self.targets.repeat(len(logits) // len(self.targets))
+        return logits.softmax(dim=1).gather(1, targets[:, None])[:, 0]
+
+    def generators(self, purpose: str) -> list[torch.Generator]:
+        """N fresh CPU generators, seeded by the run's seed, the task, the purpose and the sample's id.
+
+        Neither the explainer nor the batch takes part: all explainers meet the same random numbers, and a
+        sample meets them in any batch. A metric's purpose is its own name, or that of the draws it shares.
+        """
+        return [_generator(f"{self.seed}/{self.task}/{purpose}/{name}") for name in self.ids]
+
+    def shared(self, key: Hashable, compute: Callable[[], Shared]) -> Shared:
+        """The answer of `compute`, computed once for this batch, whichever metric or explainer asks first."""
+        if key not in self._shared:
+            self._shared[key] = compute()
+        answer: Shared = self._shared[key]
+        return answer
+
+
+class Explanation:
+    """Decisions together with one explainer's attributions.
+
+    Args:
+        decisions: What was explained.
+        attributions: (N, 1, H, W), as the explainer made them.
+        explain: (model, inputs, targets) -> attributions, for metrics that ask again.
+    """
+
+    def __init__(self, decisions: Decisions, attributions: Tensor, explain: Explain) -> None:
+        self.decisions = decisions
+        self.attributions = attributions
+        self.explain = explain
+        self._shared: dict[Hashable, Any] = {}
+
+    def shared(self, key: Hashable, compute: Callable[[], Shared]) -> Shared:
+        """The answer of `compute`, computed once for this explanation, whichever metric asks first."""
+        if key not in self._shared:
+            self._shared[key] = compute()
+        answer: Shared = self._shared[key]
+        return answer
+
+
+@dataclass(frozen=True)
+class Metric(ABC):
+    """Scores explanations, one number a sample.
+
+    A subclass is a frozen dataclass whose fields are its settings and which writes `score`; an instance at the
+    top level of a module is an entry, and the variable's name is its public name. A score does not depend on
+    batch mates. What is done with ties, constant and all-zero maps and empty masks stands in the docstring.
+    """
+
+    category: ClassVar[Category]
+    higher_is_better: ClassVar[bool]
+    needs_masks: ClassVar[bool] = False
+
+    def __call__(self, explanation: Explanation) -> Tensor:
+        """(N,) float64 scores on the CPU; nan: not defined for this sample.
+
+        Raises:
+            ValueError: the metric's answer has a wrong shape or is infinite, or it needs masks and there are none.
+        """
+        if self.needs_masks and explanation.decisions.masks is None:
+            raise ValueError(f"{self}: needs masks, and the task has none")
+        scores = self.score(explanation)
+        if scores.shape != explanation.decisions.targets.shape:
+            raise ValueError(f"{self}: one score a sample, not {tuple(scores.shape)}")
+        if bool(scores.isinf().any()):
+            raise ValueError(f"{self}: scores are infinite")
+        return scores.detach().double().cpu()
+
+    @abstractmethod
+    def score(self, explanation: Explanation) -> Tensor:
+        """(N,) scores; nan: not defined for this sample."""
+
+
+def _generator(name: str) -> torch.Generator:
+    digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest) >> 1)

@@ -1,0 +1,1 @@
+"""Phantoms: rendered medical images whose evidence is known exactly. One file a modality."""
