@@ -1,0 +1,191 @@
+"""Records: the files that the bench writes and the leaderboard reads. All that the two share.
+
+    results/<task>/<shard>/<explainer>.parquet   one row a sample and metric: sample, metric, score
+    results/<task>/<shard>/samples.parquet       one row a sample: what was decided about it
+
+A record's provenance and the state of its cells stand in the Parquet file's metadata, as JSON under the key
+`heatmark`. A file is written under a temporary name and renamed: it is whole or absent. Copying two result
+folders together merges two runs.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+SAMPLES = "samples"
+"""Name of the file, among a shard's records, that tells of the samples."""
+
+_KEY = b"heatmark"
+_SCORES = pa.schema(
+    [
+        ("sample", pa.dictionary(pa.int32(), pa.string())),
+        ("metric", pa.dictionary(pa.int32(), pa.string())),
+        ("score", pa.float64()),
+    ]
+)
+
+
+class Status(StrEnum):
+    """What became of a cell: one metric's judgement of one explainer on one shard of a task."""
+
+    SCORED = "scored"
+    FAILED = "failed"
+    INAPPLICABLE = "inapplicable"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one metric made of one explainer on one shard, and how the metric was set."""
+
+    category: str
+    higher_is_better: bool
+    settings: str
+    """The metric's repr, and the fingerprint of its code: another one makes the cell stale."""
+    status: Status
+    reason: str = ""
+    """Why the cell has no scores; empty where it has."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One explainer's scores on one shard of one task, with where they come from."""
+
+    task: str
+    shard: str
+    explainer: str
+    family: str
+    """The explainer's module: `lrp`, `cam`, `controls`, …"""
+    provenance: Mapping[str, str]
+    """What must be equal for the record to be used again: settings, fingerprints, seed, versions, device."""
+    origin: Mapping[str, str]
+    """What is kept for the reader: commit, time spent, images forwarded, layer, host."""
+    samples: Mapping[str, str]
+    """Sample id -> fingerprint of its content."""
+    cells: Mapping[str, Cell]
+    """Metric -> its cell."""
+    scores: pd.DataFrame = field(repr=False)
+    """Columns sample, metric, score; nan: not defined for this sample. Only scored cells have rows."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """A results folder, read."""
+
+    scores: pd.DataFrame
+    """task, explainer, metric, sample, score; the first four categorical."""
+    cells: pd.DataFrame
+    """task, shard, explainer, family, metric, category, higher_is_better, settings, status, reason."""
+    samples: pd.DataFrame
+    """task, sample, label, prediction, target, probability, outcome, mask_area."""
+
+
+def path_of(results: Path, task: str, shard: str, name: str) -> Path:
+    """Where the record of an explainer (or `SAMPLES`) of a shard lies."""
+    return results / task / shard / f"{name}.parquet"
+
+
+def write(results: Path, record: Record) -> None:
+    """Write a record, whole or not at all.
+
+    Raises:
+        OSError: the folder cannot be written or the disk is full; the older record, if any, is untouched.
+    """
+    head = {key: value for key, value in vars(record).items() if key != "scores"}
+    head["cells"] = {metric: asdict(cell) for metric, cell in record.cells.items()}
+    table = pa.Table.from_pandas(record.scores, schema=_SCORES, preserve_index=False)
+    table = table.replace_schema_metadata({_KEY: json.dumps(head, sort_keys=True)})
+    _write_whole(table, path_of(results, record.task, record.shard, record.explainer))
+
+
+def read(path: Path) -> Record:
+    """Read a record.
+
+    Raises:
+        ValueError: the file is no record; the message names it and says what to do.
+    """
+    table = _read_table(path)
+    head = _head(table.schema, path)
+    return Record(**head, scores=table.to_pandas())
+
+
+def write_samples(results: Path, task: str, shard: str, samples: pd.DataFrame) -> None:
+    """Write what was decided about the samples of a shard: see `Results.samples`; the task is left out."""
+    _write_whole(pa.Table.from_pandas(samples, preserve_index=False), path_of(results, task, shard, SAMPLES))
+
+
+def records(results: Path) -> Iterator[Path]:
+    """The paths of all records in a results folder, sorted."""
+    return (path for path in sorted(results.glob("*/*/*.parquet")) if path.stem != SAMPLES)
+
+
+def load(results: Path) -> Results:
+    """Read every record of a results folder.
+
+    Raises:
+        ValueError: there is no record, or a file is no record.
+    """
+    tables, cells = [], []
+    for path in records(results):
+        table = _read_table(path)
+        head = _head(table.schema, path)
+        task, explainer = head["task"], head["explainer"]
+        tables.append(_with_names(table, task=task, explainer=explainer))
+        shared = {"task": task, "shard": head["shard"], "explainer": explainer, "family": head["family"]}
+        cells += [{**shared, "metric": metric, **asdict(cell)} for metric, cell in head["cells"].items()]
+    if not tables:
+        raise ValueError(f"no records in {results}: fill it with `bench run`, or name another with --results")
+    scores = pa.concat_tables(tables).unify_dictionaries().to_pandas()
+    return Results(scores=scores, cells=pd.DataFrame(cells), samples=_load_samples(results))
+
+
+def _load_samples(results: Path) -> pd.DataFrame:
+    frames = []
+    for path in sorted(results.glob(f"*/*/{SAMPLES}.parquet")):
+        frame = _read_table(path).to_pandas()
+        frame.insert(0, "task", path.parent.parent.name)
+        frames.append(frame)
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def _with_names(table: pa.Table, **names: str) -> pa.Table:
+    """The table with a dictionary-encoded constant column a name: millions of rows stay small."""
+    table = table.replace_schema_metadata(None)
+    for column, name in names.items():
+        codes = pa.nulls(len(table), pa.int32()).fill_null(0)
+        table = table.append_column(column, pa.DictionaryArray.from_arrays(codes, pa.array([name])))
+    return table
+
+
+def _head(schema: pa.Schema, path: Path) -> dict[str, Any]:
+    if _KEY not in (schema.metadata or {}):
+        raise ValueError(f"{path} is not a record of this benchmark: move it out of the results folder")
+    head: dict[str, Any] = json.loads(schema.metadata[_KEY])
+    head["cells"] = {
+        metric: Cell(**{**cell, "status": Status(cell["status"])}) for metric, cell in head["cells"].items()
+    }
+    return head
+
+
+def _read_table(path: Path) -> pa.Table:
+    try:
+        return pq.read_table(path, partitioning=None)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ValueError(f"{path} cannot be read ({error}): delete it, and `bench run` makes it again") from error
+
+
+def _write_whole(table: pa.Table, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        pq.write_table(table, unfinished)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
