@@ -84,7 +84,7 @@ class Task(ABC):
         return None
 
     def batches(self, batch_size: int, start: int = 0, stop: int | None = None) -> Iterator[Batch]:
-        """The samples from `start` up to `stop` (default: all), `batch_size` at a time; the last may be smaller."""
+        """The samples from `start` up to `stop` (default: all), `batch_size` at a time."""
         samples = self.samples()
         stop = len(samples) if stop is None else min(stop, len(samples))
         for first in range(start, stop, batch_size):
@@ -117,13 +117,17 @@ def collate(samples: Sequence[Sample]) -> Batch:
 def _check(sample: Sample) -> None:
     image = sample.input
     if image.ndim != 3 or image.shape[0] != 3 or image.dtype != torch.float32:
-        raise ValueError(f"{sample.id}: an input is (3, H, W) float32, not {tuple(image.shape)} {image.dtype}")
+        raise ValueError(
+            f"{sample.id}: an input is (3, H, W) float32, not {tuple(image.shape)} {image.dtype}"
+        )
     if not bool(((image >= 0) & (image <= 1)).all()):
         raise ValueError(f"{sample.id}: an input lies in [0, 1], not in [{image.min():g}, {image.max():g}]")
     for name, mask in (("mask", sample.mask), ("shortcut", sample.shortcut)):
         if mask is not None and (mask.shape != (1, *image.shape[1:]) or mask.dtype != torch.bool):
             wanted = (1, *image.shape[1:])
-            raise ValueError(f"{sample.id}: its {name} is {wanted} bool, not {tuple(mask.shape)} {mask.dtype}")
+            raise ValueError(
+                f"{sample.id}: its {name} is {wanted} bool, not {tuple(mask.shape)} {mask.dtype}"
+            )
 
 
 def balanced_order(labels: Sequence[int]) -> list[int]:
