@@ -294,10 +294,13 @@ class Trainable(Task):
             raise FileNotFoundError(reason)
         recipe = self.recipe()
         network = self._started(init, from_scratch, recipe.seed)
+        heldout = self.part("heldout")
+        if len(heldout) == 0:
+            raise ValueError(f"{self}: there is no held-out sample to evaluate on")
         train = in_memory(self.part("train"))
         fit(network, train, in_memory(self.part("validation")), recipe, progress)
         model = self.finished(network).eval()
-        evaluation = evaluate(model, self.part("heldout"), self.classes())
+        evaluation = evaluate(model, heldout, self.classes())
         metadata = {
             "classes": list(self.classes()),
             "task": repr(self),

@@ -193,3 +193,12 @@ def test_samples_of_no_or_two_sizes_are_refused() -> None:
     odd = Sample(torch.zeros(3, 4, 4), torch.tensor(0), "odd one")
     with pytest.raises(ValueError, match=r"odd one"):
         in_memory([*_samples(2), odd])
+
+
+def test_training_without_a_held_out_sample_is_refused(tmp_path: Path) -> None:
+    class Unheld(_Brightness):
+        def part(self, name: str) -> Samples:
+            return [] if name == "heldout" else super().part(name)
+
+    with pytest.raises(ValueError, match=r"Unheld.*no held-out sample"):
+        Unheld(tmp_path).train()
