@@ -24,13 +24,9 @@ SAMPLES = "samples"
 """Name of the file, among a shard's records, that tells of the samples."""
 
 _KEY = b"heatmark"
-_SCORES = pa.schema(
-    [
-        ("sample", pa.dictionary(pa.int32(), pa.string())),
-        ("metric", pa.dictionary(pa.int32(), pa.string())),
-        ("score", pa.float64()),
-    ]
-)
+_PLAIN = pa.schema([("sample", pa.string()), ("metric", pa.string()), ("score", pa.float64())])
+_NAME = pa.dictionary(pa.int32(), pa.string())
+_ENCODED = pa.schema([("sample", _NAME), ("metric", _NAME), ("score", pa.float64())])
 
 
 class Status(StrEnum):
@@ -100,7 +96,7 @@ def write(results: Path, record: Record) -> None:
     """
     head = {key: value for key, value in vars(record).items() if key != "scores"}
     head["cells"] = {metric: asdict(cell) for metric, cell in record.cells.items()}
-    table = pa.Table.from_pandas(record.scores, schema=_SCORES, preserve_index=False)
+    table = pa.Table.from_pandas(record.scores, schema=_PLAIN, preserve_index=False).cast(_ENCODED)
     table = table.replace_schema_metadata({_KEY: json.dumps(head, sort_keys=True)})
     _write_whole(table, path_of(results, record.task, record.shard, record.explainer))
 

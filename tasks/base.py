@@ -117,17 +117,13 @@ def collate(samples: Sequence[Sample]) -> Batch:
 def _check(sample: Sample) -> None:
     image = sample.input
     if image.ndim != 3 or image.shape[0] != 3 or image.dtype != torch.float32:
-        raise ValueError(
-            f"{sample.id}: an input is (3, H, W) float32, not {tuple(image.shape)} {image.dtype}"
-        )
+        raise ValueError(f"{sample.id}: an input is (3, H, W) float32, not {tuple(image.shape)} {image.dtype}")
     if not bool(((image >= 0) & (image <= 1)).all()):
         raise ValueError(f"{sample.id}: an input lies in [0, 1], not in [{image.min():g}, {image.max():g}]")
     for name, mask in (("mask", sample.mask), ("shortcut", sample.shortcut)):
         if mask is not None and (mask.shape != (1, *image.shape[1:]) or mask.dtype != torch.bool):
             wanted = (1, *image.shape[1:])
-            raise ValueError(
-                f"{sample.id}: its {name} is {wanted} bool, not {tuple(mask.shape)} {mask.dtype}"
-            )
+            raise ValueError(f"{sample.id}: its {name} is {wanted} bool, not {tuple(mask.shape)} {mask.dtype}")
 
 
 def balanced_order(labels: Sequence[int]) -> list[int]:

@@ -156,8 +156,7 @@ class BrainTumorMRI(Trainable):
             return dict(SqueezeNet1_0_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True))
         except (OSError, RuntimeError) as error:
             raise ConnectionError(
-                f"torchvision's SqueezeNet weights could not be downloaded ({error}); "
-                "give them with `--init FILE`"
+                f"torchvision's SqueezeNet weights could not be downloaded ({error}); give them with `--init FILE`"
             ) from error
 
     def part(self, name: str) -> Samples:

@@ -116,9 +116,7 @@ def in_memory(samples: Samples) -> Images:
     for index in range(len(samples)):
         sample = samples[index]
         if sample.input.shape != first.shape:
-            raise ValueError(
-                f"{sample.id}: is {tuple(sample.input.shape)}, not {tuple(first.shape)} as the first"
-            )
+            raise ValueError(f"{sample.id}: is {tuple(sample.input.shape)}, not {tuple(first.shape)} as the first")
         images[index] = (sample.input * 255).round().to(torch.uint8)
         labels[index] = sample.label
     return Images(images, labels)
@@ -140,9 +138,7 @@ def fit(
         ValueError: the loss is no longer finite: the learning rate is too high.
     """
     steps = -(-len(train.labels) // recipe.batch_size)
-    optimizer = torch.optim.AdamW(
-        network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
-    )
+    optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, recipe.epochs * steps)
     network.to(memory_format=torch.channels_last)  # about twice as fast on a CPU
     best, best_score, best_epoch = deepcopy(network.state_dict()), (-1.0, 0.0), 0

@@ -115,9 +115,7 @@ def _draw_head(head: _Head, random: np.random.Generator) -> None:
     head.paint(_BONE, inside(np.maximum(head.skull - bone, head.v - 0.6), 2 * head.pixel))
     for side in (-1, 0, 1):  # the airways
         centre = (side * random.uniform(0.14, 0.24), random.uniform(0.85, 1.15))
-        head.paint(
-            0.03, head.blob(centre, (random.uniform(0.07, 0.12), random.uniform(0.12, 0.25)), edge=2.5)
-        )
+        head.paint(0.03, head.blob(centre, (random.uniform(0.07, 0.12), random.uniform(0.12, 0.25)), edge=2.5))
     head.paint(_BONE, ridge(head.brain - 0.05, 0.04) * inside(0.2 - head.v, 0.2))
 
 
@@ -128,9 +126,7 @@ def _draw_brain(head: _Head, random: np.random.Generator) -> None:
     folds = smooth_field(random, size, 19)
     shallow = inside(depth - 0.26, 0.35)
     grey = np.maximum(ridge(depth, 0.07), ridge(folds, 0.45) * shallow)
-    tissue = blend(
-        np.full_like(depth, random.uniform(0.9, 1.1) * _WHITE), random.uniform(0.9, 1.1) * _GREY, grey
-    )
+    tissue = blend(np.full_like(depth, random.uniform(0.9, 1.1) * _WHITE), random.uniform(0.9, 1.1) * _GREY, grey)
     tissue += 0.015 * smooth_field(random, size, 36) + 0.02 * smooth_field(random, size, 6)
     head.paint(tissue, inside(head.brain, 2 * head.pixel))
     head.paint(_FLUID, 0.8 * ridge(folds, 0.16) * shallow * inside(head.brain, head.pixel))

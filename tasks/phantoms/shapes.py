@@ -58,9 +58,7 @@ def smooth_field(random: np.random.Generator, size: int, cells: int) -> Plane:
     return field
 
 
-def ellipse(
-    x: Plane, y: Plane, centre: tuple[float, float], radii: tuple[float, float], angle: float = 0.0
-) -> Plane:
+def ellipse(x: Plane, y: Plane, centre: tuple[float, float], radii: tuple[float, float], angle: float = 0.0) -> Plane:
     """About the signed distance to an ellipse's edge, negative inside, exact for a circle; angle: radians."""
     cos, sin = math.cos(angle), math.sin(angle)
     right, down = x - float(centre[0]), y - float(centre[1])

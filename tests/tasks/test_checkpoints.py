@@ -73,9 +73,7 @@ def test_channels_last_weights_come_back(tmp_path: Path) -> None:
 
 
 def test_absent_checkpoint_says_how_to_make_it(tmp_path: Path) -> None:
-    with pytest.raises(
-        FileNotFoundError, match=r"gone.safetensors: no such checkpoint; run `bench train gone`"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"gone.safetensors: no such checkpoint; run `bench train gone`"):
         load_checkpoint(tmp_path / "gone.safetensors", _network(), CLASSES)
 
 
@@ -151,16 +149,12 @@ class _Evil:
         return print, ("unpickled",)
 
 
-@pytest.mark.parametrize(
-    "content", [_Evil(), [1, 2], {}, {"a": 1}, torch.zeros(3)], ids=lambda x: type(x).__name__
-)
+@pytest.mark.parametrize("content", [_Evil(), [1, 2], {}, {"a": 1}, torch.zeros(3)], ids=lambda x: type(x).__name__)
 def test_anything_but_a_state_dict_is_refused(
     content: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     torch.save(content, tmp_path / "start.pth")
-    with pytest.raises(
-        ValueError, match=r"^[^\n]*start.pth: [^\n]*give a .pth file that holds a state dict$"
-    ):
+    with pytest.raises(ValueError, match=r"^[^\n]*start.pth: [^\n]*give a .pth file that holds a state dict$"):
         read_initial_weights(tmp_path / "start.pth")
     assert capsys.readouterr().out == ""
 

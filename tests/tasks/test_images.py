@@ -35,9 +35,7 @@ def test_every_mode_reads_as_the_same_picture(mode: str, tmp_path: Path) -> None
 
 def test_colours_keep_their_channels(tmp_path: Path) -> None:
     Image.new("RGB", (4, 6), (255, 0, 51)).save(tmp_path / "red.png")
-    assert torch.allclose(
-        read_image(tmp_path / "red.png", 3)[:, 1, 1], torch.tensor([1.0, 0.0, 0.2]), atol=1e-6
-    )
+    assert torch.allclose(read_image(tmp_path / "red.png", 3)[:, 1, 1], torch.tensor([1.0, 0.0, 0.2]), atol=1e-6)
 
 
 def test_what_is_transparent_is_black(tmp_path: Path) -> None:

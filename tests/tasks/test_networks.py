@@ -37,9 +37,7 @@ def test_folding_batch_norm_keeps_the_logits_and_leaves_a_plain_vgg16() -> None:
     assert list(model.state_dict()) == list(_small_vgg(batch_norm=False).state_dict())
 
 
-@pytest.mark.parametrize(
-    "model", [_small_vgg(batch_norm=False), squeezenet1_0(3)], ids=["vgg16", "squeezenet"]
-)
+@pytest.mark.parametrize("model", [_small_vgg(batch_norm=False), squeezenet1_0(3)], ids=["vgg16", "squeezenet"])
 def test_networks_normalize_first_and_work_not_in_place(model: nn.Sequential) -> None:
     assert [name for name, _ in model.named_children()] == ["preprocessing", "network"]
     assert not any(module.inplace for module in model.modules() if isinstance(module, nn.ReLU))

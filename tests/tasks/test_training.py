@@ -37,9 +37,7 @@ class _Brightness(Trainable):
 
     def network(self) -> nn.Sequential:
         return with_preprocessing(
-            nn.Sequential(
-                nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)
-            )
+            nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
         )
 
     def part(self, name: str) -> Samples:
