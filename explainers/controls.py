@@ -1,0 +1,65 @@
+"""Controls: maps that know nothing of the model. An explainer that does not beat them explains nothing."""
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .base import Explainer
+
+
+@dataclass(frozen=True)
+class Noise(Explainer):
+    """Independent standard normal values, a function of the seed and of the image's content.
+
+    The same image gets the same map in any batch, on any device; another image gets another map.
+    """
+
+    seed: int = 0
+
+    def attribute(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:  # noqa: ARG002
+        shape = (1, *inputs.shape[2:])
+        maps = [torch.randn(shape, generator=self._generator(image)) for image in inputs.detach()]
+        return torch.stack(maps).to(inputs)
+
+    def _generator(self, image: Tensor) -> torch.Generator:
+        content = image.to("cpu", torch.float32).contiguous().numpy().tobytes()
+        digest = hashlib.blake2b(content, digest_size=8, key=str(self.seed).encode()).digest()
+        return torch.Generator().manual_seed(int.from_bytes(digest) >> 1)
+
+
+@dataclass(frozen=True)
+class Center(Explainer):
+    """A Gaussian bump in the middle of the image, the same for every image: what centred data sets reward."""
+
+    sigma: float = 0.25
+    """Standard deviation, as a share of the height and of the width."""
+
+    def attribute(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:  # noqa: ARG002
+        rows, columns = (self._profile(size).to(inputs) for size in inputs.shape[2:])
+        return torch.outer(rows, columns).expand(len(inputs), 1, -1, -1)
+
+    def _profile(self, size: int) -> Tensor:
+        offset = (torch.arange(size, dtype=torch.float64) + 0.5) / size - 0.5
+        return torch.exp(-0.5 * (offset / self.sigma) ** 2)
+
+
+@dataclass(frozen=True)
+class Edges(Explainer):
+    """The magnitude of the image's Sobel gradient: what a map that only redraws the image looks like.
+
+    Adebayo et al., Sanity checks for saliency maps, NeurIPS 2018, compare with an edge detector.
+    """
+
+    def attribute(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:  # noqa: ARG002
+        gray = F.pad(inputs.detach().mean(dim=1, keepdim=True), (1, 1, 1, 1), mode="replicate")
+        horizontal = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]).to(inputs)
+        kernels = torch.stack([horizontal, horizontal.T])[:, None]
+        return F.conv2d(gray, kernels).square().sum(dim=1, keepdim=True).sqrt()
+
+
+noise = Noise()
+center = Center()
+edges = Edges()
