@@ -1,0 +1,194 @@
+"""The leaderboard: records turned into one long table, a row a task, metric and explainer, and printed.
+
+    table = leaderboard(load(Path("results")), tasks=["phantom_brain_mri_vgg16"])
+    print(render(table, "text"))
+
+Every number is a pure function of the records: same records, same table.
+"""
+
+from collections.abc import Collection, Iterator
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from .record import Results, Status
+from .rendering import Format, render, to_rich
+from .statistics import judge
+
+__all__ = ["CATEGORIES", "COLUMNS", "Format", "leaderboard", "render", "to_rich"]
+
+CATEGORIES = ("faithfulness", "localization", "robustness", "randomization", "complexity", "axiomatic", "runtime")
+"""The categories in the order of the tables; others follow."""
+
+CONTROLS = "controls"
+"""The family whose explainers are controls: compared with, not ranked."""
+
+COSTS = "runtime"
+"""The category that tells a cost: not compared with controls, which cost nothing."""
+
+COLUMNS = (
+    *("task", "outcomes", "n_samples", "category", "metric", "higher_is_better", "explainer", "family", "control"),
+    *("n", "n_undefined", "mean", "low", "high", "rank", "best", "beats_controls", "status", "reason"),
+)
+
+Array = NDArray[np.float64]
+
+
+def leaderboard(
+    results: Results,
+    tasks: Collection[str] | None = None,
+    categories: Collection[str] | None = None,
+    outcomes: Collection[str] | None = None,
+) -> pd.DataFrame:
+    """The long table: a row a task, metric and explainer, with the columns `COLUMNS`.
+
+    Args:
+        results: What `leaderboard.record.load` read.
+        tasks: Only these.
+        categories: Only metrics of these.
+        outcomes: Only samples of these: "true positive", "false positive", "true negative", "false negative".
+
+    Returns:
+        task; outcomes (the cut, empty: all); n_samples (of the task, after the cut); category; metric;
+        higher_is_better; explainer; family; control; n (samples that count); n_undefined (samples the metric is
+        not defined for: nan or infinite); mean, low, high (see `statistics.intervals`); rank, best,
+        beats_controls (see `statistics.judge`); status: "scored", "failed", "inapplicable", "partial" (some
+        shards scored, some not), "missing" (no record tells of it); reason: why there are no scores, or that
+        they were made with other settings of the metric than most of the column.
+
+        A sample that two shards share counts once. Rows are ordered by task, category, metric and explainer.
+
+    Raises:
+        ValueError: a name is unknown, or nothing is left; the message names what there is.
+    """
+    cells = _cells(results.cells)
+    for kind, wanted, known in (("task", tasks, cells.task), ("category", categories, cells.category)):
+        _check(kind, wanted, known)
+    samples = _cut(results.samples, outcomes)
+    cells = cells[_among(cells.task, tasks) & _among(cells.category, categories)]
+    if samples is not None:
+        cells = cells[cells.task.isin(samples.task)]
+    if cells.empty:
+        raise ValueError(f"no cell is left after the cut; there are {_inventory(results)}")
+    columns = [
+        column
+        for task, of_task in cells.groupby("task", sort=True)
+        for column in _task_columns(str(task), of_task, results, samples)
+    ]
+    table = pd.concat(columns, ignore_index=True)
+    table.insert(1, "outcomes", ", ".join(sorted(outcomes)) if outcomes is not None else "")
+    return table[list(COLUMNS)]
+
+
+def _task_columns(
+    task: str, cells: pd.DataFrame, results: Results, samples: pd.DataFrame | None
+) -> Iterator[pd.DataFrame]:
+    """A frame a metric of the task, a row an explainer."""
+    explainers = cells.drop_duplicates("explainer").set_index("explainer").family.sort_index()
+    metrics = cells.drop_duplicates("metric").set_index("metric")[["category", "higher_is_better"]]
+    metrics = metrics.iloc[np.lexsort((metrics.index, _category_order(metrics.category)))]
+    keep = None if samples is None else samples["sample"][samples.task == task]
+    scores, undefined = _matrices(results.scores, task, metrics.index, explainers.index, keep)
+    control = (explainers == CONTROLS).to_numpy()
+    states = cells.set_index(["metric", "explainer"])[["status", "reason"]]
+    known = results.samples[results.samples.task == task] if "task" in results.samples else None
+    n_samples = scores.shape[1] if known is None or known.empty else known["sample"].nunique()
+    n_samples = len(keep.unique()) if keep is not None else n_samples
+    about = zip(map(str, metrics.index), map(str, metrics.category), map(bool, metrics.higher_is_better), strict=True)
+    for index, (metric, category, higher_is_better) in enumerate(about):
+        values = pd.DataFrame(scores[index].T, columns=explainers.index)
+        frame = judge(values, control, higher_is_better, costs=category == COSTS).reset_index()
+        state = states.loc[metric].reindex(explainers.index)
+        frame["status"] = state.status.fillna("missing").to_numpy()
+        frame["reason"] = state.reason.fillna("").to_numpy()
+        frame = frame.assign(family=explainers.to_numpy(), control=control, n_undefined=undefined[index])
+        frame = frame.assign(task=task, n_samples=n_samples, metric=metric, category=category)
+        yield frame.assign(higher_is_better=higher_is_better)
+
+
+def _matrices(
+    scores: pd.DataFrame, task: str, metrics: pd.Index, explainers: pd.Index, keep: pd.Series | None
+) -> tuple[Array, NDArray[np.int64]]:
+    """Scores (M, E, N), nan where undefined or missing, and the number undefined (M, E)."""
+    rows = scores[(scores.task == task).to_numpy()]
+    places = [_places(rows[column], names) for column, names in (("metric", metrics), ("explainer", explainers))]
+    names = rows["sample"].astype("category")
+    used = np.zeros(len(names.cat.categories), dtype=bool)
+    used[names.cat.codes] = True
+    if keep is not None:
+        used &= names.cat.categories.isin(keep)
+    sample = np.where(used, used.cumsum() - 1, -1)[names.cat.codes]
+    valid = (places[0] >= 0) & (places[1] >= 0) & (sample >= 0)
+    where = (places[0][valid], places[1][valid], sample[valid])
+    values = rows.score.to_numpy(dtype=np.float64)[valid]
+    matrix = np.full((len(metrics), len(explainers), int(used.sum())), np.nan)
+    matrix[where] = np.where(np.isfinite(values), values, np.inf)
+    undefined = np.isinf(matrix)
+    matrix[undefined] = np.nan
+    return matrix, undefined.sum(axis=2)
+
+
+def _places(column: pd.Series, names: pd.Index) -> NDArray[np.intp]:
+    """Each row's place among the names; -1: not among them."""
+    column = column.astype("category")
+    return np.append(names.get_indexer(column.cat.categories), -1)[column.cat.codes]
+
+
+def _cells(cells: pd.DataFrame) -> pd.DataFrame:
+    """A row a task, explainer and metric: what its shards say, put together."""
+    key = ["task", "explainer", "metric"]
+    cells = cells.assign(status=cells.status.astype(str), other=_other_settings(cells))
+    severity = cells.status.map({str(Status.FAILED): 0, str(Status.INAPPLICABLE): 1}).fillna(2)
+    worst = cells.iloc[np.lexsort((-cells.other.to_numpy(dtype=int), severity))]
+    merged = worst.drop_duplicates(key).set_index(key).sort_index()
+    n_statuses = cells.groupby(key).status.nunique()
+    scored = (cells.status == Status.SCORED).groupby([cells[name] for name in key]).any()
+    merged["status"] = merged.status.where(~scored | (n_statuses == 1), "partial")
+    stale = merged.other & (merged.reason == "")
+    merged["reason"] = merged.reason.mask(stale, "made with other settings than the rest of the column")
+    return merged.reset_index()
+
+
+def _other_settings(cells: pd.DataFrame) -> NDArray[np.bool_]:
+    """Which cells were made with other settings of their metric than most cells of their task and metric."""
+    key = ["task", "metric"]
+    sizes = cells.groupby([*key, "settings"]).size().rename("size").reset_index()
+    usual = sizes.sort_values("size", ascending=False, kind="stable").drop_duplicates(key).set_index(key).settings
+    expected = usual.loc[pd.MultiIndex.from_frame(cells[key])].to_numpy()
+    return np.asarray(cells.settings.to_numpy() != expected)
+
+
+def _cut(samples: pd.DataFrame, outcomes: Collection[str] | None) -> pd.DataFrame | None:
+    """The samples with one of the outcomes; None: no cut."""
+    if outcomes is None:
+        return None
+    if "outcome" not in samples:
+        raise ValueError("the records tell of no outcomes: there is no samples.parquet beside them")
+    if not samples.outcome.isin(list(outcomes)).any():
+        there = ", ".join(sorted(samples.outcome.dropna().unique()))
+        raise ValueError(f"no sample with outcome {', '.join(sorted(outcomes))}; there are: {there}")
+    return samples[samples.outcome.isin(list(outcomes))]
+
+
+def _check(kind: str, wanted: Collection[str] | None, known: pd.Series) -> None:
+    unknown = sorted(set(wanted or ()) - set(known))
+    if unknown:
+        raise ValueError(f"no {kind} {', '.join(unknown)} in these results; there are: {', '.join(sorted(set(known)))}")
+
+
+def _among(column: pd.Series, wanted: Collection[str] | None) -> pd.Series:
+    return column.isin(list(wanted)) if wanted is not None else column.notna()
+
+
+def _category_order(categories: pd.Series) -> NDArray[np.intp]:
+    order = [*CATEGORIES, *sorted(set(categories) - set(CATEGORIES))]
+    return np.array([order.index(category) for category in categories])
+
+
+def _inventory(results: Results) -> str:
+    cells = results.cells
+    kinds = {"tasks": set(cells.task), "categories": set(cells.category)}
+    if "outcome" in results.samples:
+        kinds["outcomes"] = set(results.samples.outcome.dropna())
+    return "; ".join(f"{kind} {', '.join(sorted(names))}" for kind, names in kinds.items())
