@@ -49,7 +49,7 @@ _WITH_RULE = (
 )
 
 
-class NotCanonizable(ValueError):
+class NotCanonizableError(ValueError):
     """The model has a step without a rule, or cannot be traced; the message says which."""
 
 
@@ -64,7 +64,7 @@ def canonized(model: nn.Module) -> tuple[fx.GraphModule, tuple[str, ...]]:
         without parameters (normalization), through which relevance passes unchanged.
 
     Raises:
-        NotCanonizable: there is a step without a rule; the message names it.
+        NotCanonizableError: there is a step without a rule; the message names it.
     """
     shared = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
     twin = copy.deepcopy(model, shared)
@@ -94,9 +94,9 @@ class _Tracer(fx.Tracer):
 def _trace(model: nn.Module) -> fx.Graph:
     try:
         return _Tracer().trace(model)
-    except Exception as error:  # noqa: BLE001  # tracing runs the model's own code: it may raise anything
+    except Exception as error:  # tracing runs the model's own code: it may raise anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise NotCanonizable(f"the model's forward cannot be traced ({reason})") from error
+        raise NotCanonizableError(f"the model's forward cannot be traced ({reason})") from error
 
 
 def _give_module(rebuilt: fx.GraphModule, node: fx.Node) -> None:
@@ -131,7 +131,7 @@ def _one_module_a_use(rebuilt: fx.GraphModule) -> None:
             continue
         module = rebuilt.get_submodule(node.target)
         if getattr(module, "inplace", False):
-            module.inplace = False
+            module.inplace = False  # type: ignore[assignment]  # a flag, whatever the module
         if node.target in used:
             name = f"canonized_{node.name}"
             shared = {id(tensor): tensor for tensor in chain(module.parameters(), module.buffers())}
@@ -157,7 +157,7 @@ def _fold_batch_norm(rebuilt: fx.GraphModule) -> None:
             rebuilt.set_submodule(node.target, as_convolution(norm))
             continue
         else:
-            raise NotCanonizable(f"batch norm {node.target} has no linear layer before it")
+            raise NotCanonizableError(f"batch norm {node.target} has no linear layer before it")
         node.replace_all_uses_with(before)
         rebuilt.graph.erase_node(node)
 
@@ -165,7 +165,7 @@ def _fold_batch_norm(rebuilt: fx.GraphModule) -> None:
 def as_convolution(norm: nn.BatchNorm2d) -> nn.Conv2d:
     """The channelwise 1 x 1 convolution that a batch norm is in eval mode."""
     if norm.running_mean is None or norm.running_var is None:
-        raise NotCanonizable("a batch norm without running statistics depends on the batch")
+        raise NotCanonizableError("a batch norm without running statistics depends on the batch")
     channels = norm.num_features
     identity = nn.Conv2d(channels, channels, 1, groups=channels).to(norm.running_mean)
     nn.init.ones_(identity.weight)
@@ -198,7 +198,7 @@ def _check(rebuilt: fx.GraphModule, preprocessing: tuple[str, ...]) -> None:
             known = node.op not in ("call_function", "call_method") or node.target in _SHAPES
             what = getattr(node.target, "__name__", str(node.target))
         if not known:
-            raise NotCanonizable(f"no rule for {what}")
+            raise NotCanonizableError(f"no rule for {what}")
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from zennit.core import Composite
 from zennit.rules import Pass
 
 from .base import Explainer
-from .canonizers import NotCanonizable, canonized, target_output
+from .canonizers import NotCanonizableError, canonized, target_output
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,13 @@ class LRP(Explainer):
         rebuilt, preprocessing = canonized(model)
         composite = MixedComposite([NameMapComposite([(preprocessing, Pass())]), self.composite()])
         with Gradient(rebuilt, composite) as attributor:
-            _, relevance = attributor(inputs.detach().clone(), target_output(targets))
+            relevance: Tensor = attributor(inputs.detach().clone(), target_output(targets))[1]
         return relevance.sum(dim=1, keepdim=True)
 
     def inapplicable(self, model: nn.Module) -> str | None:
         try:
             canonized(model)
-        except NotCanonizable as error:
+        except NotCanonizableError as error:
             return str(error)
         return None
 

@@ -1,0 +1,96 @@
+"""Where a record is made: versions, device, commit, and what the samples and the weights are."""
+
+import hashlib
+import platform
+import subprocess
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from tasks.base import Batch
+
+from .errors import UserError
+
+_LIBRARIES = ("torch", "torchvision", "captum", "zennit", "numpy", "scipy")
+
+
+@cache
+def versions() -> str:
+    """Versions of what scores depend on; another version makes a record stale."""
+    return " ".join(f"{name}={version(name).partition('+')[0]}" for name in _LIBRARIES)
+
+
+@cache
+def commit() -> str:
+    """The commit of this benchmark's source, or its version where it was installed without its history."""
+    folder = Path(__file__).parent
+    answer = subprocess.run(
+        ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if answer.returncode == 0:
+        return answer.stdout.strip()
+    try:
+        return version("heatmark")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def device_of(name: str) -> torch.device:
+    """The device that a user names: `cpu`, `cuda`, `cuda:1`, or `auto`: a GPU where there is one.
+
+    Raises:
+        UserError: there is no such device here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device {name!r} cannot be used here: choose cpu, cuda or auto") from error
+    return device
+
+
+def device_name(device: torch.device) -> str:
+    """The kind of machine that computes, for provenance."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} {platform.machine()}"
+
+
+def compute_exactly() -> None:
+    """Turn off what makes a GPU's answers depend on the run or drop to lower precision."""
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def weights_fingerprint(model: nn.Module) -> str:
+    """Hash of the model's structure, settings (preprocessing among them) and every tensor of its state."""
+    digest = hashlib.blake2b(repr(model).encode(), digest_size=8)
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(_content(tensor))
+    return digest.hexdigest()
+
+
+def sample_fingerprints(batch: Batch) -> dict[str, str]:
+    """Sample id -> hash of all that the batch says of it."""
+    tensors = (batch.inputs, batch.targets, batch.labels, batch.masks, batch.shortcuts)
+    return {
+        name: hashlib.blake2b(
+            b"".join(b"none" if tensor is None else _content(tensor[index]) for tensor in tensors), digest_size=8
+        ).hexdigest()
+        for index, name in enumerate(batch.ids)
+    }
+
+
+def _content(tensor: Tensor) -> bytes:
+    tensor = tensor.detach().cpu().contiguous()
+    if tensor.is_floating_point():
+        tensor = tensor.float()
+    return f"{tensor.dtype}{tuple(tensor.shape)}".encode() + tensor.numpy().tobytes()

@@ -1,0 +1,68 @@
+"""The smallest piece of work: one explainer on one shard, judged by some metrics."""
+
+import time
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from explainers.base import Explainer
+from metrics.base import Decisions, Explanation, Metric
+
+from .errors import one_line
+
+
+class Job:
+    """One explainer on one shard, judged by the metrics that are still missing."""
+
+    def __init__(
+        self, model: nn.Module, decisions: Sequence[Decisions], explainer: Explainer, metrics: Mapping[str, Metric]
+    ) -> None:
+        self.model = model
+        self.decisions = decisions
+        self.explainer = explainer
+        self.metrics = metrics
+        self.explanations: list[Explanation] = []
+        self.scores: dict[str, Tensor] = {}
+        self.failures: dict[str, str] = {}
+        self.inapplicable: dict[str, str] = {}
+        self.description: dict[str, str] = {}
+        self.error: Exception | None = None
+        self.seconds = 0.0
+        self.n_forwarded = 0
+
+    def run(self) -> None:
+        decisions = self.decisions
+        began, before = time.perf_counter(), sum(batch.n_forwarded for batch in decisions)
+        self._explain()
+        if self.explanations:
+            for name, metric in self.metrics.items():
+                self._judge(name, metric)
+        self.seconds = time.perf_counter() - began
+        self.n_forwarded = sum(batch.n_forwarded for batch in decisions) - before
+
+    def _explain(self) -> None:
+        try:
+            reason = self.explainer.inapplicable(self.model)
+            if reason is not None:
+                self.inapplicable = dict.fromkeys(self.metrics, reason)
+                return
+            self.description = self.explainer.describe(self.model, self.decisions[0].inputs)
+            self.explanations = [
+                Explanation(batch, self.explainer(self.model, batch.inputs, batch.targets), self.explainer)
+                for batch in self.decisions
+            ]
+        except Exception as error:  # noqa: BLE001  # an explainer is a plugin: its cells fail, with the reason
+            self.failures = dict.fromkeys(self.metrics, f"explainer: {one_line(error)}")
+            self.explanations = []
+            self.error = error
+
+    def _judge(self, name: str, metric: Metric) -> None:
+        if metric.needs_masks and any(batch.masks is None for batch in self.decisions):
+            self.inapplicable[name] = "the task has no masks"
+            return
+        try:
+            self.scores[name] = torch.cat([metric(explanation) for explanation in self.explanations])
+        except Exception as error:  # noqa: BLE001  # a metric is a plugin: its cell fails, with the reason
+            self.failures[name] = one_line(error)
+            self.error = self.error or error
