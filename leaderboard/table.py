@@ -93,7 +93,7 @@ def _task_columns(
     control = (explainers == CONTROLS).to_numpy()
     states = cells.set_index(["metric", "explainer"])[["status", "reason"]]
     known = results.samples[results.samples.task == task] if "task" in results.samples else None
-    n_samples = scores.shape[1] if known is None or known.empty else known["sample"].nunique()
+    n_samples = scores.shape[2] if known is None or known.empty else known["sample"].nunique()
     n_samples = len(keep.unique()) if keep is not None else n_samples
     about = zip(map(str, metrics.index), map(str, metrics.category), map(bool, metrics.higher_is_better), strict=True)
     for index, (metric, category, higher_is_better) in enumerate(about):

@@ -1,0 +1,218 @@
+"""Statistics: against scipy, against slow replicas, and on data whose answer is known."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+from scipy import stats
+
+from leaderboard.statistics import beats_controls, better, holm, intervals, judge, ranks
+
+Array = NDArray[np.float64]
+
+
+def _normal(*shape: int, seed: int = 0) -> Array:
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+# Intervals
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_intervals_agree_with_scipys_bca(seed: int) -> None:
+    scores = np.random.default_rng(seed).exponential(size=(40, 3))
+    _, mean, low, high = intervals(scores)
+    expected = stats.bootstrap((scores,), np.mean, axis=0, n_resamples=9999, rng=np.random.default_rng(seed))
+    width = expected.confidence_interval.high - expected.confidence_interval.low
+    np.testing.assert_allclose(mean, scores.mean(axis=0))
+    assert (np.abs(low - expected.confidence_interval.low) < 0.08 * width).all()
+    assert (np.abs(high - expected.confidence_interval.high) < 0.08 * width).all()
+
+
+def test_intervals_agree_with_scipys_bca_on_tied_scores() -> None:
+    scores = (np.arange(50) < 9).astype(float)
+    _, _, low, high = intervals(scores[:, None])
+    expected = stats.bootstrap((scores,), np.mean, n_resamples=9999, rng=np.random.default_rng(0))
+    assert abs(low[0] - expected.confidence_interval.low) <= 0.021
+    assert abs(high[0] - expected.confidence_interval.high) <= 0.021
+
+
+def test_intervals_cover_about_as_often_as_they_say() -> None:
+    _, _, low, high = intervals(_normal(50, 1000))
+    assert 0.92 < ((low < 0) & (high > 0)).mean() < 0.97
+
+
+def test_intervals_are_the_same_every_time_and_in_any_company() -> None:
+    scores = _normal(30, 4)
+    np.testing.assert_allclose(intervals(scores)[2][1:2], intervals(scores[:, 1:2])[2], rtol=1e-12)
+    np.testing.assert_array_equal(intervals(scores)[3], intervals(scores)[3])
+
+
+def test_intervals_move_with_the_scores() -> None:
+    scores = _normal(30, 1)
+    for moved, expected in ((scores * 1e-9, 1e-9), (scores * 1e9, 1e9)):
+        np.testing.assert_allclose(intervals(moved)[2], intervals(scores)[2] * expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 64])
+@pytest.mark.parametrize("value", [0.0, 0.1, -1e-300, 1e12])
+def test_interval_of_equal_scores_is_the_score(n: int, value: float) -> None:
+    assert [float(part[0]) for part in intervals(np.full((n, 1), value))] == [n, value, value, value]
+
+
+def test_interval_of_nothing_is_nan() -> None:
+    n, *rest = intervals(np.full((5, 2), np.nan))
+    assert n.tolist() == [0, 0]
+    assert np.isnan(rest).all()
+
+
+def test_undefined_scores_do_not_count() -> None:
+    scores = _normal(20, 2)
+    scores[3:7, 0] = np.nan
+    n, mean, low, high = intervals(scores)
+    assert n.tolist() == [16, 20]
+    alone = intervals(np.delete(scores[:, :1], range(3, 7), axis=0))
+    assert [mean[0], low[0], high[0]] == [part[0] for part in alone[1:]]
+
+
+# Paired comparison
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 12, 50, 51, 300])
+@pytest.mark.parametrize("alternative", ["two-sided", "greater"])
+def test_better_agrees_with_scipy_without_ties(n: int, alternative: str) -> None:
+    a, b = _normal(2, n, seed=n)
+    method = "exact" if n <= 50 else "asymptotic"
+    expected = stats.wilcoxon(a, b, alternative=alternative, method=method).pvalue  # type: ignore[call-overload]
+    comparison = better(a, b)
+    found = comparison.p_value if alternative == "two-sided" else comparison.p_above
+    assert found == pytest.approx(expected, rel=1e-9)
+
+
+def test_better_agrees_with_scipy_with_ties_and_zeros() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(0, 4, (2, 300)).astype(float)
+    assert better(a, b).p_value == pytest.approx(stats.wilcoxon(a, b, method="asymptotic").pvalue, rel=1e-9)
+
+
+def _slow_p_above(a: Array, b: Array) -> float:
+    """Every sign pattern counted, ranks as scipy's rankdata has them."""
+    differences = (a - b)[a != b]
+    ranked = stats.rankdata(np.abs(differences))
+    seen = ranked[differences > 0].sum()
+    patterns = itertools.product([0, 1], repeat=len(ranked))
+    return float(np.mean([np.dot(pattern, ranked) >= seen - 1e-9 for pattern in patterns]))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_better_is_exact_with_ties(seed: int) -> None:
+    a, b = np.random.default_rng(seed).integers(0, 3, (2, 11)).astype(float)
+    assert better(a, b).p_above == pytest.approx(_slow_p_above(a, b))
+
+
+def test_better_is_the_sign_test_on_hits_and_misses() -> None:
+    a, b = np.array([1.0] * 9 + [0.0] * 3), np.array([0.0] * 8 + [1.0] * 4)
+    assert better(a, b).p_above == pytest.approx(stats.binomtest(8, 11, alternative="greater").pvalue)
+
+
+def test_better_of_equals_has_p_one() -> None:
+    assert better([1.0, 2.0], [1.0, 2.0]) == (2, 0.0, 1.0, 1.0)
+
+
+def test_better_uses_only_samples_that_both_have() -> None:
+    nan = np.nan
+    a, b = np.array([1.0, 2.0, nan, 4.0, 5.5]), np.array([0.0, nan, 3.0, 2.0, 2.5])
+    assert better(a, b) == better([1.0, 4.0, 5.5], [0.0, 2.0, 2.5])
+    nothing = better([nan, 1.0], [1.0, nan])
+    assert (nothing.n, nothing.p_value) == (0, 1.0)
+    assert np.isnan(nothing.difference)
+
+
+def test_holm_agrees_with_a_slow_replica() -> None:
+    p = np.random.default_rng(0).uniform(size=12) ** 3
+    ordered = sorted(p)
+    slow = {value: min(1.0, max(ordered[j] * (12 - j) for j in range(i + 1))) for i, value in enumerate(ordered)}
+    np.testing.assert_allclose(holm(p), [slow[value] for value in p])
+    assert holm(np.array([])).shape == (0,)
+
+
+# Ranks and controls
+
+
+def _slow_ranks(scores: Array, sign: int) -> list[int]:
+    pairs = list(itertools.combinations(range(scores.shape[1]), 2))
+    found = [better(sign * scores[:, i], sign * scores[:, j]) for i, j in pairs]
+    adjusted = holm(np.array([comparison.p_value for comparison in found]))
+    rank = [1] * scores.shape[1]
+    for (i, j), comparison, p in zip(pairs, found, adjusted, strict=True):
+        if p < 0.05 and comparison.difference != 0:
+            rank[j if comparison.difference > 0 else i] += 1
+    return rank
+
+
+@pytest.mark.parametrize("higher_is_better", [True, False])
+def test_ranks_agree_with_a_slow_replica(higher_is_better: bool) -> None:
+    scores = _normal(40, 6) + np.arange(6) * 0.3
+    assert ranks(scores, higher_is_better).tolist() == _slow_ranks(scores, 1 if higher_is_better else -1)
+
+
+def test_ranks_find_planted_groups() -> None:
+    effect = np.array([0.0, 5.0, 5.0, 9.0])
+    noise = _normal(60, 4)
+    noise[:, 2] = noise[:, 1] + _normal(60, seed=3) * 0.01 * np.resize([1, -1], 60)
+    assert ranks(noise + effect, True).tolist() == [4, 2, 2, 1]
+    assert ranks(noise + effect, False).tolist() == [1, 2, 2, 4]
+
+
+def test_ranks_of_equals_and_of_single_samples_are_one() -> None:
+    assert ranks(np.ones((30, 3)), True).tolist() == [1, 1, 1]
+    assert ranks(np.array([[1.0, 2.0, 3.0]]), True).tolist() == [1, 1, 1]
+    assert ranks(np.empty((5, 0)), True).tolist() == []
+    assert ranks(np.ones((0, 2)), True).tolist() == [1, 1]
+
+
+def test_ranks_do_not_separate_where_mean_and_ranks_disagree() -> None:
+    a = np.full((40, 1), 0.1)
+    a[0] = -100.0
+    assert ranks(np.hstack([a, np.zeros((40, 1))]), True).tolist() == [1, 1]
+
+
+def test_ranks_hold_the_family_wise_error() -> None:
+    wrong = [(ranks(_normal(25, 5, seed=seed), True) > 1).any() for seed in range(300)]
+    assert np.mean(wrong) < 0.085  # 0.05 and three standard errors
+
+
+def test_controls_are_beaten_only_if_all_are() -> None:
+    noise = _normal(60, 5)
+    explainers = noise[:, :3] + [0.0, 1.0, 3.0]
+    controls = noise[:, 3:] + [0.0, 1.0]
+    assert beats_controls(explainers, controls, True).tolist() == [False, False, True]
+    assert beats_controls(-explainers, -controls, False).tolist() == [False, False, True]
+    assert beats_controls(explainers, -controls, False).tolist() == [False, False, False]
+
+
+def test_controls_without_scores_are_left_out() -> None:
+    explainers, controls = _normal(30, 1) + 5, np.full((30, 1), np.nan)
+    assert beats_controls(explainers, np.hstack([controls, _normal(30, 1)]), True).tolist() == [True]
+
+
+def test_controls_hold_the_family_wise_error() -> None:
+    wrong = []
+    for seed in range(300):
+        scores = _normal(25, 5, seed=seed)
+        wrong.append(beats_controls(scores[:, :4], scores[:, 4:], True).any())
+    assert np.mean(wrong) < 0.085
+
+
+def test_judge_leaves_controls_and_empty_explainers_unranked() -> None:
+    scores = pd.DataFrame(_normal(30, 4) + np.array([3, 0, 0, 0]), columns=["a", "b", "empty", "noise"])
+    scores["empty"] = np.nan
+    control = np.array([False, False, False, True])
+    verdict = judge(scores, control, True, costs=False)
+    assert verdict["rank"].tolist() == [1, 2, pd.NA, pd.NA]
+    assert verdict["best"].tolist() == [True, False, False, False]
+    assert verdict["beats_controls"].tolist() == [True, False, pd.NA, pd.NA]
+    assert judge(scores, control, True, costs=True)["beats_controls"].isna().all()
+    assert judge(scores.iloc[:, :3], control[:3], True, costs=False)["beats_controls"].isna().all()
