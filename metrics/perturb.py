@@ -6,7 +6,6 @@ softmax probability of the target. Curves are kept with the explanation, so that
 once; what does not depend on the attributions is kept with the decisions, so that all explainers pay once.
 """
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -55,7 +54,7 @@ def gaussian_blur(inputs: Tensor, sigma: float) -> Tensor:
     The Gaussian is cut at three sigma, and the image continues beyond its border as in a mirror.
     """
     side = min(inputs.shape[2:])
-    radius = min(math.ceil(3 * sigma * side), side - 1)
+    radius = min(round(3 * sigma * side), side - 1)
     width = 2 * radius + 1
     # Rows and columns one after the other: the same kernel, width / 2 times cheaper than in one go.
     rows = functional.gaussian_blur(inputs, [width, 1], [sigma * side, sigma * side])
