@@ -8,7 +8,7 @@ import io
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 from rich import box
@@ -153,22 +153,23 @@ class _Cell:
     interval: str = ""
 
 
-def _cell(row: pd.Series, n_usual: int) -> _Cell:
-    if row.n == 0:
-        words = {"inapplicable": "–", "scored": "undefined" if row.n_undefined else "no sample"}
-        return _Cell(words.get(row.status, row.status))
+def _cell(row: dict[str, Any], n_usual: int) -> _Cell:
+    if row["n"] == 0:
+        words = {"inapplicable": "–", "scored": "undefined" if row["n_undefined"] else "no sample"}
+        return _Cell(words.get(row["status"], row["status"]))
     return _Cell(
         mean=number(row["mean"]),
-        rank="" if pd.isna(row["rank"]) else str(row["rank"]),
-        best=bool(row.best),
-        dagger=not pd.isna(row.beats_controls) and not row.beats_controls,
-        n=f"n={row.n}" if row.n != n_usual else "",
-        interval=f"[{number(row.low)}, {number(row.high)}]",
+        rank="" if row["rank"] is pd.NA else str(row["rank"]),
+        best=bool(row["best"]),
+        dagger=row["beats_controls"] is not pd.NA and not row["beats_controls"],
+        n=f"n={row['n']}" if row["n"] != n_usual else "",
+        interval=f"[{number(row['low'])}, {number(row['high'])}]",
     )
 
 
 def _cells(column: pd.DataFrame) -> list[_Cell]:
-    return [_cell(row, int(column.n.max())) for _, row in column.iterrows()]
+    usual = int(column.n.max())
+    return [_cell({str(name): value for name, value in row.items()}, usual) for row in column.to_dict("records")]
 
 
 def _header(metric: str, column: pd.DataFrame, up: str = "↑", down: str = "↓") -> str:

@@ -62,10 +62,10 @@ def better(a: ArrayLike, b: ArrayLike) -> Comparison:
 def intervals(scores: ArrayLike) -> tuple[NDArray[np.int64], Array, Array, Array]:
     """n, mean, and the ends of its 95 % bootstrap interval over samples, of each column of scores (N, K).
 
-    The bias-corrected and accelerated interval [1], of 10,000 resamples (2,000 from 1,000 samples on) that
-    depend on n only: the same scores give the same interval, and columns of one n share their resamples. Where it degenerates (the mean lies
-    outside all resampled means), the percentile interval. Of one sample, or of equal scores, both ends are the
-    mean; of none, all three are nan.
+    The bias-corrected and accelerated interval [1], of 10,000 resamples (fewer from 200 samples on, 2,000 from
+    1,000 on) that depend on n only: the same scores give the same interval, and columns of one n share their
+    resamples. Where it degenerates (the mean lies outside all resampled means), the percentile interval. Of one
+    sample, or of equal scores, both ends are the mean; of none, all three are nan.
     """
     rows = np.ascontiguousarray(np.asarray(scores, dtype=np.float64).T)
     defined = np.isfinite(rows)

@@ -82,6 +82,14 @@ def test_foreign_parquet_file_is_named(tmp_path: Path) -> None:
         load(tmp_path)
 
 
+def test_record_of_another_version_is_named(tmp_path: Path) -> None:
+    write(tmp_path, _record())
+    path = path_of(tmp_path, "shapes", "0", "grad_cam")
+    pq.write_table(pq.read_table(path).replace_schema_metadata({b"heatmark": b'{"cells": {"m": {}}}'}), path)
+    with pytest.raises(ValueError, match=r"grad_cam\.parquet was written by another version"):
+        load(tmp_path)
+
+
 def test_empty_folder_says_how_to_fill_it(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no records in .*bench run"):
         load(tmp_path)
