@@ -73,7 +73,7 @@ def leaderboard(
         raise ValueError(f"no cell is left after the cut; there are {_inventory(results)}")
     columns = [
         column
-        for task, of_task in cells.groupby("task", sort=True)
+        for task, of_task in cells.groupby("task", sort=True, observed=True)
         for column in _task_columns(str(task), of_task, results, samples)
     ]
     table = pd.concat(columns, ignore_index=True)
@@ -142,8 +142,8 @@ def _cells(cells: pd.DataFrame) -> pd.DataFrame:
     severity = cells.status.map({str(Status.FAILED): 0, str(Status.INAPPLICABLE): 1}).fillna(2)
     worst = cells.iloc[np.lexsort((-cells.other.to_numpy(dtype=int), severity))]
     merged = worst.drop_duplicates(key).set_index(key).sort_index()
-    n_statuses = cells.groupby(key).status.nunique()
-    scored = (cells.status == Status.SCORED).groupby([cells[name] for name in key]).any()
+    n_statuses = cells.groupby(key, observed=True).status.nunique()
+    scored = (cells.status == Status.SCORED).groupby([cells[name] for name in key], observed=True).any()
     merged["status"] = merged.status.where(~scored | (n_statuses == 1), "partial")
     stale = merged.other & (merged.reason == "")
     merged["reason"] = merged.reason.mask(stale, "made with other settings than the rest of the column")
@@ -153,7 +153,7 @@ def _cells(cells: pd.DataFrame) -> pd.DataFrame:
 def _other_settings(cells: pd.DataFrame) -> NDArray[np.bool_]:
     """Which cells were made with other settings of their metric than most cells of their task and metric."""
     key = ["task", "metric"]
-    sizes = cells.groupby([*key, "settings"]).size().rename("size").reset_index()
+    sizes = cells.groupby([*key, "settings"], observed=True).size().rename("size").reset_index()
     usual = sizes.sort_values("size", ascending=False, kind="stable").drop_duplicates(key).set_index(key).settings
     expected = usual.loc[pd.MultiIndex.from_frame(cells[key])].to_numpy()
     return np.asarray(cells.settings.to_numpy() != expected)

@@ -1,0 +1,127 @@
+"""The long table laid out, whatever it is then written as: blocks of rows and columns, cells, notes.
+
+A block is one task and one category: rows are explainers, ranked ones first, controls apart; columns are metrics.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+LEGEND = (
+    "Mean over samples, in brackets its 95 % bootstrap interval. Raised number: rank, 1 + number of explainers separably "
+    "better (paired Wilcoxon, Holm over the column, 5 %). * and bold: not separable from the best. † not "
+    "significantly better than every control (not asked of runtime: a control costs nothing). n= in a cell: other "
+    "samples count than in the rest of the column. – inapplicable."
+)
+
+
+@dataclass(frozen=True)
+class Block:
+    """One task and one category of the long table, laid out."""
+
+    title: str
+    rows: pd.DataFrame
+    explainers: list[str]
+    """In order of their mean rank; controls last."""
+    n_ranked: int
+    metrics: list[str]
+    notes: list[str]
+
+    def column(self, metric: str) -> pd.DataFrame:
+        """The rows of a metric, in the order of the explainers."""
+        return self.rows[self.rows.metric == metric].set_index("explainer").loc[self.explainers]
+
+
+def blocks(table: pd.DataFrame) -> Iterator[Block]:
+    """The blocks of the long table, in its order."""
+    for (task, category), rows in table.groupby(["task", "category"], sort=False, observed=True):
+        order = _explainer_order(rows)
+        head = rows.iloc[0]
+        cut = f", {head.outcomes} only" if head.outcomes else ""
+        title = f"{task} · {category} · {head.n_samples} sample{'s' if head.n_samples != 1 else ''}{cut}"
+        n_ranked = int((~rows.drop_duplicates("explainer").control).sum())
+        metrics = list(dict.fromkeys(rows.metric))
+        yield Block(title, rows, order, n_ranked, metrics, _notes(rows, len(metrics)))
+
+
+def _explainer_order(rows: pd.DataFrame) -> list[str]:
+    """By mean rank, then name; a missing rank counts as the last, so that failing does not help. Controls last."""
+    last = rows.explainer.nunique()
+    place = rows.assign(rank=rows["rank"].astype("Float64").fillna(last))
+    order = place.groupby(["control", "explainer"], sort=True, observed=True)["rank"].mean().reset_index()
+    return list(order.sort_values(["control", "rank", "explainer"]).explainer)
+
+
+def _notes(rows: pd.DataFrame, n_metrics: int) -> list[str]:
+    """Each reason once, with the explainers and metrics it holds for; and how many scores are undefined."""
+    notes = []
+    for (status, reason), of_reason in rows[rows.reason != ""].groupby(["status", "reason"], sort=True, observed=True):
+        who = [
+            str(name) if len(metrics) == n_metrics else f"{name}: {', '.join(map(str, metrics))}"
+            for name, metrics in of_reason.groupby("explainer", sort=True, observed=True).metric
+        ]
+        notes.append(f"{status}: {' '.join(str(reason).split())} ({'; '.join(who)})")
+    for metric, of_metric in rows[rows.n_undefined > 0].groupby("metric", sort=False, observed=True):
+        counts = of_metric.groupby("n_undefined", sort=True, observed=True).explainer
+        who = [f"{count} {_plural('sample', count)} of {', '.join(map(str, names))}" for count, names in counts]
+        notes.append(f"undefined: {metric} for {'; '.join(who)}")
+    return notes
+
+
+def _plural(word: str, count: object) -> str:
+    return word if count == 1 else f"{word}s"
+
+
+def number(value: float) -> str:
+    """Three significant digits, without an exponent from 0.001 up to 999999.
+
+    >>> [number(value) for value in (0.5, -12.345, 1234.5, 0.0000123, 2.5e7, 0.0)]
+    ['0.500', '-12.3', '1234', '1.23e-5', '2.50e7', '0']
+    """
+    size = abs(value)
+    if value == 0:
+        return "0"
+    if size < 0.0009995 or size >= 999999.5:
+        return re.sub(r"e([+-])0*", lambda found: "e" + found[1].strip("+"), f"{value:.2e}")
+    return f"{value:.0f}" if size >= 99.95 else f"{value:#.3g}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What stands in a cell: the mean with its marks, or a word for why there is none."""
+
+    mean: str
+    rank: str = ""
+    best: bool = False
+    dagger: bool = False
+    n: str = ""
+    interval: str = ""
+
+
+def _cell(row: dict[str, Any], n_usual: int) -> Cell:
+    if row["n"] == 0:
+        words = {"inapplicable": "–", "scored": "undefined" if row["n_undefined"] else "no sample"}
+        return Cell(words.get(row["status"], row["status"]))
+    return Cell(
+        mean=number(row["mean"]),
+        rank="" if row["rank"] is pd.NA else str(row["rank"]),
+        best=bool(row["best"]),
+        dagger=row["beats_controls"] is not pd.NA and not row["beats_controls"],
+        n=f"n={row['n']}" if row["n"] != n_usual else "",
+        interval=f"[{number(row['low'])}, {number(row['high'])}]",
+    )
+
+
+def cells(column: pd.DataFrame) -> list[Cell]:
+    """The cells of a block's column, in the order of its rows."""
+    usual = int(column.n.max())
+    return [_cell({str(name): value for name, value in row.items()}, usual) for row in column.to_dict("records")]
+
+
+def header(metric: str, column: pd.DataFrame, up: str = "↑", down: str = "↓") -> str:
+    """A column's name, direction and usual n, blank between them."""
+    arrow = up if column.higher_is_better.iloc[0] else down
+    return f"{metric} {arrow} n={column.n.max()}"
