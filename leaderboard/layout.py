@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 
 LEGEND = (
-    "Mean over samples, in brackets its 95 % bootstrap interval. Raised number: rank, 1 + number of explainers separably "
-    "better (paired Wilcoxon, Holm over the column, 5 %). * and bold: not separable from the best. † not "
+    "Mean over samples, in brackets its 95 % bootstrap interval. Raised number: rank, 1 + number of explainers "
+    "separably better (paired Wilcoxon, Holm over the column, 5 %). * and bold: not separable from the best. † not "
     "significantly better than every control (not asked of runtime: a control costs nothing). n= in a cell: other "
     "samples count than in the rest of the column. – inapplicable."
 )
