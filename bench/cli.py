@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from explainers.base import Explainer
-from leaderboard import record
+from leaderboard import figures, record
 from leaderboard.table import leaderboard, render, to_rich
 from metrics.base import Metric
 from tasks.base import Task
@@ -51,22 +51,19 @@ Results = Annotated[Path, typer.Option("--results", metavar="DIR", help="Where t
 def main() -> NoReturn:
     """Run the command; what the user can mend is one line and exit status 2."""
     try:
-        app(standalone_mode=False)
+        sys.exit(app(standalone_mode=False) or 0)
     except UserError as error:
         err.print(f"[red]bench:[/red] {escape(str(error))}", soft_wrap=True, highlight=False)
         sys.exit(2)
     except (KeyboardInterrupt, typer.Abort):
         err.print("bench: stopped; what was computed is kept, the same command goes on")
         sys.exit(130)
-    except typer.Exit as stop:
-        sys.exit(stop.exit_code)
     except Exception as error:
         # Typer's own errors (an unknown option) know how to show themselves.
         if not hasattr(error, "show"):
             raise
         error.show()
         sys.exit(2)
-    sys.exit(0)
 
 
 @app.command()
@@ -207,11 +204,10 @@ def _show_results(results: Path, summary: Summary, drawn: bool) -> None:
             (results / "leaderboard.md").write_text(render(whole, "markdown"), encoding="utf-8")
             (results / "leaderboard.csv").write_text(render(whole, "csv"), encoding="utf-8")
         out.print(f"Written: {results / 'leaderboard.md'} and .csv; `bench table` cuts and formats it.")
-    if drawn:
-        for task in summary.ran:
-            for folder in sorted((results / task).glob("*/attributions")):
-                figures.attribution_grids(folder)
-                out.print(f"Maps drawn: {folder}")
+    if drawn and summary.ran:
+        with _told():
+            sheets = figures.attribution_grids(results)
+        out.print(f"Maps drawn: {len(sheets)} sheets, {sheets[0].parent / '*.png'} and on", soft_wrap=True)
     for line in summary.lines():
         out.print(escape(line), soft_wrap=True, highlight=False)
     if summary.errors:
@@ -238,6 +234,7 @@ def _progress_bar() -> Progress:
         TextColumn("{task.description}"),
         console=err,
         transient=True,
+        disable=not err.is_terminal,
     )
 
 

@@ -222,7 +222,10 @@ class _TaskRunner:
 
     def _existing(self, shard: str, explainer: str) -> Record | None:
         path = records.path_of(self.settings.results, self.name, shard, explainer)
-        return records.read(path) if path.exists() else None
+        try:
+            return records.read(path) if path.exists() else None
+        except ValueError as error:
+            raise UserError(str(error)) from error
 
     def _record(self, wanted: Record, remaining: Todo, job: Job) -> Record:
         cells = {

@@ -1,13 +1,25 @@
-"""What a set of phantoms is: samples rendered when they are asked for, with or without their evidence."""
+"""What a set of phantoms is: samples rendered when they are asked for, with or without evidence or shortcut."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
+from torch import Tensor
 
 from ..base import Sample
-from .shapes import Plane
+from .shapes import Plane, generator
+
+
+class Rendering(NamedTuple):
+    """A picture and what is known about it."""
+
+    image: Plane
+    """(size, size), or (size, size, 3) where it is in colour; float32 in [0, 1]."""
+    mask: Plane
+    """(size, size): above 0 where the evidence lies."""
+    shortcut: Plane | None = None
+    """(size, size): above 0 where the shortcut lies; None: these images have none."""
 
 
 @dataclass(frozen=True)
@@ -31,26 +43,57 @@ class Phantoms(ABC):
     def __getitem__(self, index: int) -> Sample:
         return self.sample(index)
 
-    def sample(self, index: int, evidence: bool = True) -> Sample:
-        """The sample, or, with `evidence=False`, the same one with all that speaks for its class taken away.
+    def sample(self, index: int, evidence: bool = True, shortcut: bool = True) -> Sample:
+        """The sample, or the same one with something taken away.
 
-        Outside the mask of the first, the pixels of both are the same. The label stays; the mask is all False
-        where there is no evidence.
+        With `evidence=False`, all that speaks for its class is taken away; outside the mask of the first, the
+        pixels of both are the same. With `shortcut=False`, the same is true of the misleading cue. The label
+        stays; a mask is all False where there is nothing.
+
+        Raises:
+            IndexError: there is no such sample.
+        """
+        label = self.label(index)
+        rendering = self.render(index, label, evidence, shortcut)
+        image = torch.from_numpy(rendering.image)
+        return Sample(
+            input=(image if image.ndim == 3 else image[..., None].expand(-1, -1, 3)).permute(2, 0, 1).contiguous(),
+            label=torch.tensor(label),
+            id=f"{self.class_names[label]}-{index:05d}",
+            mask=_where(rendering.mask),
+            shortcut=None if rendering.shortcut is None else _where(rendering.shortcut),
+        )
+
+    def label(self, index: int) -> int:
+        """The class of the sample: an index into `class_names`.
 
         Raises:
             IndexError: there is no such sample.
         """
         if not 0 <= index < self.n_samples:
             raise IndexError(f"sample {index} of {self.n_samples}")
-        label = index % len(self.class_names)
-        image, mask = self.render(index, label, evidence)
-        return Sample(
-            input=torch.from_numpy(image).expand(3, -1, -1).contiguous(),
-            label=torch.tensor(label),
-            id=f"{self.class_names[label]}-{index:05d}",
-            mask=torch.from_numpy(mask > 0)[None],
-        )
+        return index % len(self.class_names)
 
     @abstractmethod
-    def render(self, index: int, label: int, evidence: bool) -> tuple[Plane, Plane]:
-        """The image in [0, 1] and the evidence's mask in {0, 1}, each (size, size) float32."""
+    def render(self, index: int, label: int, evidence: bool, shortcut: bool) -> Rendering:
+        """Draw the sample; without evidence or shortcut, all else stays as it is."""
+
+
+@dataclass(frozen=True)
+class CuedPhantoms(Phantoms):
+    """A set of images some of which have a shortcut: a cue that has nothing to do with the class."""
+
+    agreement: float = 0.5
+    """Fraction of the images in which the cue tells whether they belong to the cued class; 0.5: it tells nothing."""
+
+    cued_class: ClassVar[str]
+    """The class that the cue goes with where `agreement` is above 0.5."""
+
+    def cued(self, index: int, label: int) -> bool:
+        """Whether the sample has the cue: one in two, if the cue tells nothing."""
+        agrees = bool(generator(self.seed, index, "cue").random() < self.agreement)
+        return agrees == (self.class_names[label] == self.cued_class)
+
+
+def _where(opacity: Plane) -> Tensor:
+    return torch.from_numpy(opacity > 0)[None]

@@ -21,7 +21,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from .base import Phantoms
+from .base import Phantoms, Rendering
 from .shapes import Plane, blend, coordinates, ellipse, generator, inside, rician, ridge, smooth_field
 
 CLASSES = ("glioma_tumor", "meningioma_tumor", "pituitary_tumor", "no_tumor")
@@ -41,13 +41,13 @@ class BrainMRI(Phantoms):
 
     class_names: ClassVar[tuple[str, ...]] = CLASSES
 
-    def render(self, index: int, label: int, evidence: bool) -> tuple[Plane, Plane]:
+    def render(self, index: int, label: int, evidence: bool, shortcut: bool) -> Rendering:  # noqa: ARG002  # has none
         head = _Head.draw(generator(self.seed, index, "head"), self.size)
         _draw_distractors(head, generator(self.seed, index, "distractors"))
         canvas, mask = head.canvas, np.zeros_like(head.canvas)
         if evidence and CLASSES[label] != "no_tumor":
             canvas, mask = _with_tumour(head, generator(self.seed, index, "tumour"), CLASSES[label])
-        return _scanned(canvas, generator(self.seed, index, "scanner")), mask
+        return Rendering(_scanned(canvas, generator(self.seed, index, "scanner")), mask)
 
 
 @dataclass

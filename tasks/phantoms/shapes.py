@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 Plane = NDArray[np.floating[Any]]
 """(size, size) float32: values, distances or opacities, one a pixel."""
@@ -79,6 +79,34 @@ def ridge(distance: Plane, width: float) -> Plane:
     """Opacity of a line along distance 0: 1 on it, falling to 1/e at `width`."""
     scaled = distance / width
     opacity: Plane = np.exp(-scaled * scaled)
+    return opacity
+
+
+def segments(x: Plane, y: Plane, ends: ArrayLike) -> Plane:
+    """(n, size, size): the distance to each of n straight lines; ends: (n, 4), as x0, y0, x1, y1 each."""
+    distance: Plane = np.sqrt(_squared(x, y, ends))
+    return distance
+
+
+def _squared(x: Plane, y: Plane, ends: ArrayLike) -> Plane:
+    x0, y0, x1, y1 = np.asarray(ends, dtype=np.float32).T[:, :, None, None]
+    across, along = x1 - x0, y1 - y0
+    length = np.maximum(across**2 + along**2, 1e-12)
+    right, down = x - x0, y - y0
+    t = np.clip(right * (across / length) + down * (along / length), 0, 1)
+    right -= t * across
+    down -= t * along
+    right *= right
+    down *= down
+    squared: Plane = right + down
+    return squared
+
+
+def strokes(x: Plane, y: Plane, ends: ArrayLike, widths: ArrayLike) -> Plane:
+    """(size, size): the opacity of n straight lines, soft as `ridge`; widths: (n,) or one for all."""
+    squared = _squared(x, y, ends)
+    squared *= np.asarray(widths, dtype=np.float32).reshape(-1, 1, 1) ** -2
+    opacity: Plane = np.exp(-squared.min(0))
     return opacity
 
 
