@@ -22,7 +22,7 @@ import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -30,8 +30,9 @@ from torchvision.models import SqueezeNet1_0_Weights
 
 from .base import Sample, Samples, balanced_order, checkpoint_folder, data_folder
 from .images import read_image
-from .networks import squeezenet1_0, vgg16, without_batch_norm
+from .networks import imagenet_weights, squeezenet1_0
 from .phantoms.brain_mri import CLASSES, BrainMRI
+from .rendered import PhantomVGG16
 from .training import Jitter, Recipe, Trainable
 
 _FOLDER = "brain-tumor-classification-mri"
@@ -40,48 +41,14 @@ _COLUMNS = ("path", "part", "label", "cheng_id", "width", "height", "x0", "y0", 
 _VALIDATION_FRACTION = 0.12
 
 
-@dataclass(frozen=True)
-class PhantomBrainMRI(Trainable):
-    """Rendered brain slices with glioma, meningioma, pituitary tumour or none, and a small VGG16.
+class PhantomBrainMRI(PhantomVGG16):
+    """Rendered brain slices with glioma, meningioma, pituitary tumour or none, and a small VGG16. Masks are exact."""
 
-    The masks are exact. The network is trained with batch norm, which is then folded into the convolutions.
-    The samples to explain are rendered from a seed that training does not use.
-    """
-
-    size: int = 96
-    """Side of the images, in pixels."""
-    n_samples: int = 400
-
-    def classes(self) -> tuple[str, ...]:
-        return CLASSES
-
-    def negative(self) -> str | None:
-        return "no_tumor"
-
-    def network(self) -> nn.Sequential:
-        mean, deviation = (0.22,) * 3, (0.2,) * 3
-        return vgg16(
-            len(CLASSES),
-            width=1 / 8,
-            pooled=self.size // 32,
-            hidden=256,
-            batch_norm=True,
-            mean=mean,
-            deviation=deviation,
-        )
-
-    def finished(self, network: nn.Sequential) -> nn.Sequential:
-        return without_batch_norm(network)
-
-    def part(self, name: str) -> BrainMRI:
-        seed, n_samples = {"train": (1, 6000), "validation": (2, 600), "heldout": (3, self.n_samples)}[name]
-        return BrainMRI(n_samples, seed, self.size)
-
-    def checkpoint(self) -> Path:
-        return Path(__file__).parent / "weights" / "phantom_brain_mri_vgg16.safetensors"
-
-    def recipe(self) -> Recipe:
-        return Recipe(epochs=14, learning_rate=3e-3, augment=Jitter(rotation=5, shift=0.03))
+    phantoms: ClassVar = BrainMRI
+    name: ClassVar = "phantom_brain_mri_vgg16"
+    nothing_found: ClassVar = "no_tumor"
+    mean: ClassVar = (0.22,) * 3
+    deviation: ClassVar = (0.2,) * 3
 
 
 class Slice(NamedTuple):
@@ -151,13 +118,7 @@ class BrainTumorMRI(Trainable):
         return squeezenet1_0(len(CLASSES))
 
     def pretrained(self) -> Mapping[str, Tensor]:
-        """torchvision's ImageNet weights, downloaded into torch's cache unless they are there."""
-        try:
-            return dict(SqueezeNet1_0_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True))
-        except (OSError, RuntimeError) as error:
-            raise ConnectionError(
-                f"torchvision's SqueezeNet weights could not be downloaded ({error}); give them with `--init FILE`"
-            ) from error
+        return imagenet_weights(SqueezeNet1_0_Weights.IMAGENET1K_V1)
 
     def part(self, name: str) -> Samples:
         folder = self._folder()

@@ -2,16 +2,19 @@
 
 Every network takes (N, 3, H, W) images in [0, 1] and answers (N, K) logits. It is a `Sequential` of
 `preprocessing` (normalizes) and `network`. Activations are not computed in place, because explainers keep
-what flows between the layers.
+what flows between the layers. Freshly initialised networks have torchvision's names of weights, so that its
+checkpoints fit those of full width.
 """
 
 from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision import models
+from torchvision.models import WeightsEnum
+from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 from torchvision.models.vgg import VGG, make_layers
 from torchvision.transforms import Normalize
 
@@ -113,3 +116,89 @@ def squeezenet1_0(
     nn.init.zeros_(network.classifier[1].weight)
     nn.init.constant_(network.classifier[1].bias, 0.5)
     return with_preprocessing(network, mean, deviation)
+
+
+def resnet18(
+    n_classes: int,
+    width: float = 1.0,
+    mean: Sequence[float] = IMAGENET_MEAN,
+    deviation: Sequence[float] = IMAGENET_DEVIATION,
+) -> nn.Sequential:
+    """torchvision's ResNet-18 at a fraction of its width, freshly initialised [1].
+
+    Args:
+        n_classes: Number K of logits.
+        width: Fraction of the published numbers of channels; 1 / 8 has 8, 16, 32, 64.
+        mean, deviation: Of the normalization, one a channel.
+
+    [1] He et al., Deep residual learning for image recognition, CVPR 2016.
+
+    >>> resnet18(4, width=1 / 8).eval()(torch.zeros(2, 3, 96, 96)).shape
+    torch.Size([2, 4])
+    """
+    return with_preprocessing(_resnet(BasicBlock, (2, 2, 2, 2), n_classes, width), mean, deviation)
+
+
+def resnet50(
+    n_classes: int,
+    width: float = 1.0,
+    mean: Sequence[float] = IMAGENET_MEAN,
+    deviation: Sequence[float] = IMAGENET_DEVIATION,
+) -> nn.Sequential:
+    """torchvision's ResNet-50 at a fraction of its width, freshly initialised; see `resnet18`."""
+    return with_preprocessing(_resnet(Bottleneck, (3, 4, 6, 3), n_classes, width), mean, deviation)
+
+
+def _resnet(block: type[BasicBlock | Bottleneck], n_blocks: Sequence[int], n_classes: int, width: float) -> ResNet:
+    """torchvision's has no setting for its width, so its layers are made again by its own method."""
+    network = ResNet(block, list(n_blocks), n_classes)
+    if width == 1:
+        return network
+    channels = [round(64 * 2**stage * width) for stage in range(4)]
+    network.inplanes = channels[0]
+    network.conv1 = nn.Conv2d(3, channels[0], 7, stride=2, padding=3, bias=False)
+    network.bn1 = nn.BatchNorm2d(channels[0])
+    for stage, stride in enumerate((1, 2, 2, 2)):
+        layer = network._make_layer(block, channels[stage], n_blocks[stage], stride)
+        setattr(network, f"layer{stage + 1}", layer)
+    network.fc = nn.Linear(channels[3] * block.expansion, n_classes)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    return network
+
+
+def densenet121(
+    n_classes: int,
+    width: float = 1.0,
+    mean: Sequence[float] = IMAGENET_MEAN,
+    deviation: Sequence[float] = IMAGENET_DEVIATION,
+) -> nn.Sequential:
+    """torchvision's DenseNet-121 at a fraction of its width, freshly initialised [1].
+
+    Args:
+        n_classes: Number K of logits.
+        width: Fraction of the published numbers of channels; 1 / 4 grows by 8 from 16.
+        mean, deviation: Of the normalization, one a channel.
+
+    [1] Huang et al., Densely connected convolutional networks, CVPR 2017.
+    """
+    network = models.DenseNet(growth_rate=round(32 * width), num_init_features=round(64 * width), num_classes=n_classes)
+    return with_preprocessing(network, mean, deviation)
+
+
+def imagenet_weights(weights: WeightsEnum) -> dict[str, Tensor]:
+    """torchvision's pretrained weights, downloaded into torch's cache unless they are there.
+
+    Args:
+        weights: A member of torchvision's enumerations, `models.ResNet18_Weights.IMAGENET1K_V1`, say.
+
+    Raises:
+        ConnectionError: they could not be downloaded; one line.
+    """
+    try:
+        return dict(weights.get_state_dict(progress=False, check_hash=True))
+    except (OSError, RuntimeError) as error:
+        raise ConnectionError(
+            f"torchvision's weights {weights} could not be downloaded ({error}); give them with `--init FILE`"
+        ) from error

@@ -135,7 +135,9 @@ class _Chest:
     def add(self, amount: float, opacity: Plane) -> None:
         self.density = self.density + amount * opacity
 
-    def blob(self, centre: tuple[float, float], radii: tuple[float, float], angle: float = 0.0, edge: float = 0.1) -> Plane:
+    def blob(
+        self, centre: tuple[float, float], radii: tuple[float, float], angle: float = 0.0, edge: float = 0.1
+    ) -> Plane:
         """Opacity of an ellipse whose edge is `edge` wide, in body coordinates."""
         return inside(ellipse(self.u, self.v, centre, radii, angle), edge)
 
@@ -272,8 +274,8 @@ def _ground_glass(chest: _Chest, random: np.random.Generator) -> Plane:
         patch = ellipse(chest.u, chest.v, centre, radii, random.uniform(0, 3))
         patch = patch + 0.06 * smooth_field(random, size, 9)
         haze = np.maximum(haze, random.uniform(0.7, 1) * inside(patch, 0.24))
-    mottled = np.clip(1 + 0.2 * smooth_field(random, size, 26), 0.4, 1.6)
-    return random.uniform(0.15, 0.24) * haze * mottled
+    mottled: Plane = np.clip(1 + 0.2 * smooth_field(random, size, 26), 0.4, 1.6)
+    return random.uniform(0.17, 0.26) * haze * mottled
 
 
 def _consolidation(chest: _Chest, random: np.random.Generator) -> Plane:
@@ -321,4 +323,5 @@ def _exposed(density: Plane, random: np.random.Generator) -> Plane:
 
 def _recorded(image: Plane, random: np.random.Generator) -> Plane:
     noise = random.standard_normal(image.shape, dtype=np.float32) * random.uniform(0.008, 0.025)
-    return np.clip(image + noise, 0, 1).astype(np.float32)
+    recorded: Plane = np.clip(image + noise, 0, 1).astype(np.float32)
+    return recorded

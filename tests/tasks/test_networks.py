@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torchvision import models
 
-from tasks.networks import squeezenet1_0, vgg16, without_batch_norm
+from tasks.networks import densenet121, resnet18, resnet50, squeezenet1_0, vgg16, without_batch_norm
 
 
 def _small_vgg(batch_norm: bool) -> nn.Sequential:
@@ -37,7 +37,35 @@ def test_folding_batch_norm_keeps_the_logits_and_leaves_a_plain_vgg16() -> None:
     assert list(model.state_dict()) == list(_small_vgg(batch_norm=False).state_dict())
 
 
-@pytest.mark.parametrize("model", [_small_vgg(batch_norm=False), squeezenet1_0(3)], ids=["vgg16", "squeezenet"])
+RESIDUAL = {"resnet18": (resnet18, models.resnet18), "resnet50": (resnet50, models.resnet50),
+            "densenet121": (densenet121, models.densenet121)}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(RESIDUAL))
+def test_residual_networks_of_any_width_have_the_layers_of_torchvision(name: str) -> None:
+    ours, published = RESIDUAL[name]
+    with torch.device("meta"):
+        whole, theirs = ours(1000).network, published()
+        small = ours(3, width=1 / 4).network
+    assert {key: value.shape for key, value in whole.state_dict().items()} == {
+        key: value.shape for key, value in theirs.state_dict().items()
+    }
+    assert list(small.state_dict()) == list(theirs.state_dict())
+    assert _kinds(small) == _kinds(theirs)
+    for layer, their in zip(small.modules(), theirs.modules(), strict=True):
+        if isinstance(layer, nn.Conv2d):
+            assert (layer.stride, layer.kernel_size, layer.padding) == (their.stride, their.kernel_size, their.padding)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        _small_vgg(batch_norm=False),
+        squeezenet1_0(3),
+        *(ours(3, width=1 / 8) for ours, _ in RESIDUAL.values()),
+    ],
+    ids=["vgg16", "squeezenet", *RESIDUAL],
+)
 def test_networks_normalize_first_and_work_not_in_place(model: nn.Sequential) -> None:
     assert [name for name, _ in model.named_children()] == ["preprocessing", "network"]
     assert not any(module.inplace for module in model.modules() if isinstance(module, nn.ReLU))

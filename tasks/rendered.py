@@ -1,0 +1,70 @@
+"""What a task on phantoms is: rendered samples with exact masks, a small network, its weights shipped."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from torch import nn
+
+from .networks import vgg16, without_batch_norm
+from .phantoms.base import Phantoms
+from .training import Jitter, Recipe, Trainable
+
+
+@dataclass(frozen=True)
+class PhantomTask(Trainable):
+    """A small network on phantoms. A subclass says which phantoms and which network.
+
+    The parts are rendered from different seeds, so the samples to explain are none that training has seen.
+    """
+
+    size: int = 96
+    """Side of the images, in pixels."""
+    n_samples: int = 400
+
+    phantoms: ClassVar[type[Phantoms]]
+    name: ClassVar[str]
+    """The task's public name: the stem of its checkpoint."""
+    nothing_found: ClassVar[str]
+    """The class that has no evidence."""
+    mean: ClassVar[tuple[float, float, float]]
+    """Of the normalization, one a channel."""
+    deviation: ClassVar[tuple[float, float, float]]
+
+    def classes(self) -> tuple[str, ...]:
+        return self.phantoms.class_names
+
+    def negative(self) -> str | None:
+        return self.nothing_found
+
+    def part(self, name: str) -> Phantoms:
+        seed, n_samples = {"train": (1, 6000), "validation": (2, 600), "heldout": (3, self.n_samples)}[name]
+        return self.phantoms(n_samples, seed, self.size)
+
+    def checkpoint(self) -> Path:
+        return Path(__file__).parent / "weights" / f"{self.name}.safetensors"
+
+    def recipe(self) -> Recipe:
+        return Recipe(epochs=14, learning_rate=3e-3, augment=Jitter(rotation=5, shift=0.03))
+
+    @abstractmethod
+    def network(self) -> nn.Sequential: ...
+
+
+class PhantomVGG16(PhantomTask):
+    """A VGG16 an eighth as wide, trained with batch norm, which is then folded into the convolutions."""
+
+    def network(self) -> nn.Sequential:
+        return vgg16(
+            len(self.classes()),
+            width=1 / 8,
+            pooled=self.size // 32,
+            hidden=256,
+            batch_norm=True,
+            mean=self.mean,
+            deviation=self.deviation,
+        )
+
+    def finished(self, network: nn.Sequential) -> nn.Sequential:
+        return without_batch_norm(network)

@@ -1,0 +1,55 @@
+"""What holds for every task on phantoms: the shipped network is right, by the evidence, and keeps the contract."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tasks.covid19_radiography import phantom_covid19_radiography_resnet18
+from tasks.rendered import PhantomTask
+
+TASKS = [phantom_covid19_radiography_resnet18]
+N_SAMPLES = 120
+
+every_task = pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+
+
+@every_task
+def test_the_shipped_network_is_right_by_the_evidence(task: PhantomTask) -> None:
+    fresh, model = replace(task.part("heldout"), n_samples=N_SAMPLES, seed=77), task.model()
+    images = torch.stack([fresh[index].input for index in range(N_SAMPLES)])
+    without = torch.stack([fresh.sample(index, evidence=False).input for index in range(N_SAMPLES)])
+    labels = torch.arange(N_SAMPLES) % len(task.classes())
+    with torch.inference_mode():
+        predictions, changed = model(images).argmax(1), model(without).argmax(1)
+    right = labels == predictions
+    assert right.float().mean() >= 0.9
+    found = right & (labels != task.classes().index(str(task.negative())))
+    assert (changed != predictions)[found].float().mean() >= 0.9
+
+
+@every_task
+def test_the_entry_keeps_the_contract(task: PhantomTask) -> None:
+    assert task.unavailable() is None
+    assert task.negative() in task.classes()
+    model = task.model()
+    assert not model.training
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+    assert not any(getattr(module, "inplace", False) for module in model.modules())
+    first, again = list(task.batches(4, stop=10)), list(task.batches(4, stop=10))
+    assert [len(batch.ids) for batch in first] == [4, 4, 2]
+    for batch, other in zip(first, again, strict=True):
+        assert batch.ids == other.ids
+        assert torch.equal(batch.inputs, other.inputs)
+        assert model(batch.inputs).shape == (len(batch.ids), len(task.classes()))
+
+
+@every_task
+def test_the_explained_phantoms_are_not_those_of_the_training(task: PhantomTask) -> None:
+    assert len({task.part(name).seed for name in ("train", "validation", "heldout")}) == 3
+
+
+@every_task
+def test_the_shipped_file_is_small(task: PhantomTask) -> None:
+    assert task.checkpoint().stem == task.name
+    assert task.checkpoint().stat().st_size < 3_000_000
