@@ -142,7 +142,8 @@ class _TaskRunner:
         self.report = report
 
     def load(self) -> None:
-        self.model = self.task.model().to(self.settings.device)
+        # In this layout convolutions of a batch are up to twice as fast, forward and backward.
+        self.model = self.task.model().to(self.settings.device, memory_format=torch.channels_last)
         self.weights = environment.weights_fingerprint(self.model)
 
     def run_shard(self, start: int) -> None:

@@ -5,9 +5,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
 import pytest
 
 from bench.cli import main
+from leaderboard import record
 
 TOYS = Path(__file__).with_name("toys.py")
 
@@ -58,3 +60,17 @@ def write(tmp_path: Path) -> Iterator[Write]:
     for name in set(sys.modules) - before:
         if getattr(sys.modules[name], "__file__", None) and str(folder) in str(sys.modules[name].__file__):
             del sys.modules[name]
+
+
+@pytest.fixture
+def scores() -> Callable[[Path], pd.DataFrame]:
+    """All scores of a results folder but those of runtime, in one order."""
+
+    def read(results: Path) -> pd.DataFrame:
+        loaded = record.load(results)
+        frame = loaded.scores.astype(dict.fromkeys(("task", "explainer", "metric", "sample"), str))
+        costs = loaded.cells.loc[loaded.cells.category == "runtime", "metric"].unique()
+        frame = frame[~frame.metric.isin(costs)]
+        return frame.sort_values(["task", "explainer", "metric", "sample"], ignore_index=True)
+
+    return read

@@ -106,7 +106,10 @@ def test_code_fingerprint_follows_what_the_class_imports_beside_it(tmp_path: Pat
     (package / "shared.py").write_text("VALUE = 1\n")
     (package / "unrelated.py").write_text("VALUE = 1\n")
     (package / "entry.py").write_text(
-        "from explainers.controls import Noise\nfrom .shared import VALUE\nclass Mine(Noise):\n    pass\nmine = Mine()\n"
+        "from explainers.controls import Noise\n"
+        "from .shared import VALUE\n"
+        "class Mine(Noise):\n    pass\n"
+        "mine = Mine()\n"
     )
     kind = type(catalog([package]).explainers["mine"])
 

@@ -14,15 +14,6 @@ TASK = "toy = ToyTask()\n"
 METRICS = "deletion,pointing_game,sparseness"
 
 
-def scores(results: Path) -> pd.DataFrame:
-    """All scores but those of runtime, in one order."""
-    loaded = record.load(results)
-    frame = loaded.scores.astype({name: str for name in ("task", "explainer", "metric", "sample")})
-    costs = loaded.cells.loc[loaded.cells.category == "runtime", "metric"].unique()
-    frame = frame[~frame.metric.isin(costs)]
-    return frame.sort_values(["task", "explainer", "metric", "sample"], ignore_index=True)
-
-
 def contents(results: Path) -> dict[str, tuple[int, bytes]]:
     return {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in results.rglob("*.parquet")}
 
@@ -107,7 +98,7 @@ def test_a_further_metric_keeps_the_scores_that_are_there(bench, write, tmp_path
     assert loaded.score[loaded.metric == "seconds"].tolist() == before
 
 
-def test_runs_of_parts_equal_one_run_bit_for_bit(bench, write, tmp_path):
+def test_runs_of_parts_equal_one_run_bit_for_bit(bench, write, tmp_path, scores):
     plugin = write("toy = ToyTask(40)\n")
     common = ("run", "--tasks", "toy", "--plugins", plugin, "--metrics", "deletion,srg_blur,rotation")
     bench(*common, "--results", tmp_path / "whole", "--explainers", "noise,gradient,edges")
@@ -117,7 +108,7 @@ def test_runs_of_parts_equal_one_run_bit_for_bit(bench, write, tmp_path):
     pd.testing.assert_frame_equal(scores(tmp_path / "parts"), scores(tmp_path / "whole"), check_exact=True)
 
 
-def test_scores_do_not_depend_on_the_batch_size(bench, write, tmp_path):
+def test_scores_do_not_depend_on_the_batch_size(bench, write, tmp_path, scores):
     common = (
         "run",
         "--tasks",
@@ -132,7 +123,7 @@ def test_scores_do_not_depend_on_the_batch_size(bench, write, tmp_path):
     pd.testing.assert_frame_equal(scores(tmp_path / "1"), scores(tmp_path / "5"), rtol=1e-4, atol=1e-6)
 
 
-def test_more_samples_extend_a_shard_and_keep_what_is_there(bench, write, tmp_path):
+def test_more_samples_extend_a_shard_and_keep_what_is_there(bench, write, tmp_path, scores):
     common = ("run", "--tasks", "toy", "--plugins", write(TASK), "--explainers", "noise", "--metrics", "sparseness")
     bench(*common, "--results", tmp_path / "r", "--samples", 2)
     answer = bench(*common, "--results", tmp_path / "r", "--samples", 6)
@@ -215,7 +206,7 @@ def test_an_inapplicable_explainer_is_an_answer_with_its_reason(bench, write, tm
 
 
 @pytest.mark.parametrize("what", ["of_samples", "of_model"])
-def test_a_failing_task_leaves_the_others_alone(bench, write, tmp_path, what):
+def test_a_failing_task_leaves_the_others_alone(bench, write, tmp_path, what, scores):
     plugin = write(TASK + f"broken = BrokenTask({what}=lambda: OSError('image 7 is truncated: replace it'))")
     common = (
         "run",

@@ -62,7 +62,7 @@ class Weights(Explainer):
 
     scale: float = 1.0
 
-    def attribute(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:  # noqa: ARG002
+    def attribute(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
         weight = model.get_submodule("conv").weight
         return self.scale * weight[targets].sum(dim=1, keepdim=True).to(inputs.dtype)
 

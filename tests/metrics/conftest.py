@@ -1,7 +1,7 @@
 """Small deterministic networks, images and explainers on which the metrics are tried."""
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -31,15 +31,6 @@ def gradient_times_input(model: nn.Module, inputs: Tensor, targets: Tensor) -> T
         images = inputs.detach().clone().requires_grad_()
         (gradient,) = torch.autograd.grad(model(images).gather(1, targets[:, None]).sum(), images)
     return (gradient * inputs).sum(dim=1, keepdim=True)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Networks this small only wait for their threads, the more so where other work runs."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
 
 
 @pytest.fixture

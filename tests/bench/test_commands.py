@@ -1,0 +1,115 @@
+"""`bench list`, `bench table`, `bench train`, and the README's explainer in a file of one's own."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+@pytest.fixture
+def results(bench, write, tmp_path) -> Path:
+    plugin = write("toy = ToyTask()")
+    folder = tmp_path / "results"
+    bench("run", "--plugins", plugin, "--tasks", "toy", "--explainers", "noise,gradient", "--results", folder)
+    return folder
+
+
+def test_list_shows_every_entry_with_its_family_and_settings(bench):
+    answer = bench("list")
+    assert answer.status == 0
+    for name, about in [
+        ("phantom_brain_mri_vgg16", "yes"),
+        ("brain_mri_squeezenet", "data not found"),
+        ("integrated_gradients", "n_steps=32"),
+        ("pointing_game", "localization"),
+    ]:
+        row = next(line for line in answer.out.splitlines() if f" {name} " in line)
+        assert about in row
+
+
+def test_list_of_one_kind(bench):
+    answer = bench("list", "metrics")
+    assert "deletion" in answer.out
+    assert "grad_cam" not in answer.out
+
+
+def test_table_in_every_format(bench, results):
+    common = ("table", "--results", results)
+    assert "deletion" in bench(*common).out
+    assert "| explainer" in bench(*common, "--format", "markdown").out
+    assert r"\begin{tabular}" in bench(*common, "--format", "latex").out
+    assert bench(*common, "--format", "csv").out.startswith("task,")
+
+
+def test_table_fits_a_terminal_of_100_columns(bench, results, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    assert max(map(len, bench("table", "--results", results).out.splitlines())) <= 100
+
+
+def test_table_is_cut_by_task_family_and_outcome(bench, results, tmp_path):
+    csv = bench("table", "--results", results, "--family", "complexity", "--format", "csv").out
+    (tmp_path / "cut.csv").write_text(csv)
+    assert set(pd.read_csv(tmp_path / "cut.csv").category) == {"complexity"}
+    assert bench("table", "--results", results, "--tasks", "toy", "--outcome", "true positive").status == 0
+
+
+@pytest.mark.parametrize(
+    ("cut", "complaint"),
+    [
+        (("--tasks", "toi"), "no task toi"),
+        (("--family", "beauty"), "no category beauty"),
+        (("--outcome", "false negative"), "no sample with outcome false negative"),
+    ],
+)
+def test_a_cut_that_leaves_nothing_says_what_there_is(bench, results, cut, complaint):
+    answer = bench("table", "--results", results, *cut)
+    assert answer.status == 2
+    assert complaint in answer.err
+    assert "there are" in answer.err
+
+
+def test_a_results_folder_without_records_is_one_line(bench, tmp_path):
+    answer = bench("table", "--results", tmp_path)
+    assert answer.status == 2
+    assert "no records in" in answer.err
+    assert answer.err.count("\n") == 1
+
+
+def test_an_unknown_option_is_a_usage_error(bench):
+    answer = bench("run", "--everything")
+    assert answer.status == 2
+    assert "--everything" in answer.err
+
+
+def test_training_needs_a_task_with_a_network_of_its_own(bench, write):
+    answer = bench("train", "toy", "--plugins", write("toy = ToyTask()"))
+    assert answer.status == 2
+    assert "toy brings its own model" in answer.err
+
+
+def test_training_without_data_says_where_they_are_looked_for(bench, tmp_path):
+    answer = bench("train", "brain_mri_squeezenet", "--data", tmp_path)
+    assert answer.status == 2
+    assert str(tmp_path / "brain-tumor-classification-mri") in answer.err
+    assert answer.err.count("\n") == 1
+
+
+def test_the_explainer_of_the_readme_works(bench, tmp_path):
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
+    source = next(block for block in blocks if "class" in block and "Explainer" in block)
+    assert len(source.splitlines()) <= 25
+    plugin = tmp_path / "my_explainer.py"
+    plugin.write_text(source)
+    choice = ("--tasks", "phantom_brain_mri_vgg16", "--samples", 4, "--metrics", "pointing_game,sparseness")
+    answer = bench("run", "--plugins", plugin, "--explainers", "my_*,center", *choice, "--results", tmp_path / "r")
+    assert answer.status == 0, answer.out + answer.err
+    assert "my_" in answer.out
+
+
+def test_the_notebook_of_the_readme_works(capsys):
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
+    exec(next(block for block in blocks if "Decisions(model, *batch)" in block), {})
+    assert capsys.readouterr().out.startswith("tensor([")
