@@ -64,11 +64,24 @@ def _notes(rows: pd.DataFrame, n_metrics: int) -> list[str]:
             for name, metrics in of_reason.groupby("explainer", sort=True, observed=True).metric
         ]
         notes.append(f"{status}: {' '.join(str(reason).split())} ({'; '.join(who)})")
-    for metric, of_metric in rows[rows.n_undefined > 0].groupby("metric", sort=False, observed=True):
-        counts = of_metric.groupby("n_undefined", sort=True, observed=True).explainer
-        who = [f"{count} {_plural('sample', count)} of {', '.join(map(str, names))}" for count, names in counts]
-        notes.append(f"undefined: {metric} for {'; '.join(who)}")
-    return notes
+    return [*notes, *_undefined(rows)]
+
+
+def _undefined(rows: pd.DataFrame) -> list[str]:
+    """How many scores are undefined: what holds for all explainers is said once, for all metrics it holds for."""
+    of_all: dict[int, list[str]] = {}
+    notes = []
+    for metric, of_metric in rows.groupby("metric", sort=False, observed=True):
+        common = int(of_metric.n_undefined.min())
+        if common:
+            of_all.setdefault(common, []).append(str(metric))
+        for count, names in of_metric[of_metric.n_undefined > common].groupby("n_undefined").explainer:
+            notes.append(f"undefined: {metric} for {count} {_plural('sample', count)} of {', '.join(map(str, names))}")
+    shared = [
+        f"undefined for {count} {_plural('sample', count)}, whichever the explainer: {', '.join(metrics)}"
+        for count, metrics in of_all.items()
+    ]
+    return [*shared, *notes]
 
 
 def _plural(word: str, count: object) -> str:
@@ -107,9 +120,9 @@ def _cell(row: dict[str, Any], n_usual: int) -> Cell:
         return Cell(words.get(row["status"], row["status"]))
     return Cell(
         mean=number(row["mean"]),
-        rank="" if row["rank"] is pd.NA else str(row["rank"]),
+        rank="" if pd.isna(row["rank"]) else str(int(row["rank"])),
         best=bool(row["best"]),
-        dagger=row["beats_controls"] is not pd.NA and not row["beats_controls"],
+        dagger=not pd.isna(row["beats_controls"]) and not row["beats_controls"],
         n=f"n={row['n']}" if row["n"] != n_usual else "",
         interval=f"[{number(row['low'])}, {number(row['high'])}]",
     )

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pandas as pd
+
 from leaderboard import record
 
 PATIENCE = 120
