@@ -9,8 +9,16 @@ from tasks.base import Sample
 from tasks.phantoms.base import CuedPhantoms, Phantoms
 from tasks.phantoms.chest_ct import ChestCT
 from tasks.phantoms.chest_xray import ChestXray, CovidQuEx, Pneumonia, Radiography
+from tasks.phantoms.dermoscopy import ISIC2017, Melanoma
 
-CLEAN = {Radiography: "Normal", Pneumonia: "NORMAL", CovidQuEx: "Normal", ChestCT: "non-COVID"}
+CLEAN = {
+    Radiography: "Normal",
+    Pneumonia: "NORMAL",
+    CovidQuEx: "Normal",
+    ChestCT: "non-COVID",
+    ISIC2017: "nevus",
+    Melanoma: "benign",
+}
 """The class of each set that has no evidence."""
 
 every_set = pytest.mark.parametrize("kind", list(CLEAN), ids=lambda kind: kind.__name__)
@@ -139,3 +147,14 @@ def test_findings_lie_in_the_lungs(kind: type[ChestXray | ChestCT]) -> None:
         assert sample.mask is not None
         if sample.mask.any():
             assert (sample.mask & lungs).sum() > 0.75 * sample.mask.sum()
+
+
+def test_lesions_are_there_in_every_class_and_in_colour() -> None:
+    phantoms = ISIC2017(n_samples=24, seed=9)
+    for index, sample in enumerate(_samples(ISIC2017)):
+        lesion = phantoms.lesion(index)
+        assert lesion.shape == (1, 96, 96)
+        assert 0.01 < lesion.float().mean() < 0.5
+        assert sample.mask is not None
+        assert not (sample.mask & ~lesion).any()
+        assert not torch.allclose(sample.input[0], sample.input[2], atol=0.1)
