@@ -18,7 +18,7 @@ class Explainer(ABC):
     """
 
     def __call__(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Explain one decision an image.
+        """Explain one decision an image, also where the caller has switched gradients off.
 
         Args:
             model: In eval mode; (N, 3, H, W) images in [0, 1] -> (N, K) logits.
@@ -33,12 +33,14 @@ class Explainer(ABC):
             ValueError: the arguments or the explainer's answer have a wrong shape or dtype, or the answer is
                 not finite. The message names the explainer.
         """
-        if inputs.ndim != 4 or targets.shape != inputs.shape[:1] or targets.dtype != torch.int64:
+        images = inputs.ndim == 4 and inputs.is_floating_point()
+        if not images or targets.shape != inputs.shape[:1] or targets.dtype != torch.int64:
             raise ValueError(
-                f"{self}: wants (N, C, H, W) inputs and (N,) int64 targets, "
-                f"not {tuple(inputs.shape)} and {tuple(targets.shape)} {targets.dtype}"
+                f"{self}: wants (N, C, H, W) float inputs and (N,) int64 targets, "
+                f"not {tuple(inputs.shape)} {inputs.dtype} and {tuple(targets.shape)} {targets.dtype}"
             )
-        attributions = self.attribute(model, inputs, targets).detach()
+        with torch.enable_grad():
+            attributions = self.attribute(model, inputs, targets).detach()
         wanted = (len(inputs), 1, *inputs.shape[2:])
         if attributions.shape != wanted:
             raise ValueError(f"{self}: attributions are {wanted}, not {tuple(attributions.shape)}")

@@ -8,7 +8,6 @@ from captum.attr import LayerGradCam
 from torch import Tensor, nn
 
 from .base import Explainer
-from .canonizers import out_of_place
 
 
 @dataclass(frozen=True)
@@ -21,10 +20,9 @@ class GradCAM(Explainer):
 
     def attribute(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
         _, layer = last_convolution(model, inputs)
-        with out_of_place(model):
-            maps: Tensor = LayerGradCam(model, layer).attribute(
-                inputs.detach().clone().requires_grad_(), target=targets, relu_attributions=True
-            )
+        maps: Tensor = LayerGradCam(model, layer).attribute(
+            inputs.detach().clone().requires_grad_(), target=targets, relu_attributions=True
+        )
         return F.interpolate(maps, size=inputs.shape[2:], mode="bilinear", align_corners=False)
 
     def inapplicable(self, model: nn.Module) -> str | None:

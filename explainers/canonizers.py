@@ -6,7 +6,8 @@ multiply relevance without a word. `canonized` traces the model (torch.fx) and r
 
 - batch norm behind a convolution or linear layer is folded into it, its `eps` included;
 - batch norm anywhere else becomes the channelwise 1 x 1 convolution that it is in eval mode;
-- sums become zennit's `Sum`; functional ReLUs, pooling and flattening become modules, one a use, out of place.
+- sums become zennit's `Sum`; functional ReLUs and pooling become modules, one a use;
+- nothing is computed in place: what comes after a step that overwrote its input takes that step's output.
 
 The model itself is not touched: the rebuilt one shares its tensors, except where batch norm was folded.
 """
@@ -21,7 +22,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_conv_bn_weights, fuse_linear_bn_eval
+from torchvision.transforms import Normalize, v2
 from zennit.layer import Sum
 
 _SUMS = {operator.add, operator.iadd, torch.add, "add", "add_"}
@@ -31,13 +33,16 @@ _POOLS: dict[Any, Callable[..., nn.Module]] = {
     F.avg_pool2d: nn.AvgPool2d,
     F.max_pool2d: nn.MaxPool2d,
 }
-_SHAPES = {torch.flatten, torch.cat, torch.stack, "flatten", "view", "reshape", "size", getattr, operator.getitem}
+_IN_PLACE = {operator.iadd, torch.relu_, "add_", "relu_"}
+_SHAPES: set[Any] = {torch.flatten, torch.cat, torch.stack, torch.broadcast_tensors, getattr, operator.getitem}
+_SHAPES |= {"flatten", "view", "reshape", "size"}
 """What only moves values about: the gradient carries relevance through it unchanged."""
 
 _WITH_RULE = (
     nn.Conv2d,
     nn.Linear,
     nn.ReLU,
+    nn.ReLU6,
     nn.MaxPool2d,
     nn.AvgPool2d,
     nn.AdaptiveAvgPool2d,
@@ -60,16 +65,16 @@ def canonized(model: nn.Module) -> tuple[fx.GraphModule, tuple[str, ...]]:
         model: In eval mode. Left as it is.
 
     Returns:
-        The rebuilt model: its logits are the model's, up to rounding. The names are those of the leading modules
-        without parameters (normalization), through which relevance passes unchanged.
+        The rebuilt model: its logits are the model's, up to rounding. The names are those of the leading
+        normalizations, through which relevance passes unchanged.
 
     Raises:
         NotCanonizableError: there is a step without a rule; the message names it.
     """
-    shared = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
-    twin = copy.deepcopy(model, shared)
+    twin = _twin(model)
     graph = _trace(twin)
     rebuilt = fx.GraphModule(twin, graph)
+    _compute_out_of_place(rebuilt)
     for node in list(graph.nodes):
         _give_module(rebuilt, node)
     _one_module_a_use(rebuilt)
@@ -79,7 +84,14 @@ def canonized(model: nn.Module) -> tuple[fx.GraphModule, tuple[str, ...]]:
     preprocessing = _preprocessing(rebuilt)
     _check(rebuilt, preprocessing)
     rebuilt.recompile()
-    return rebuilt.eval().requires_grad_(False), preprocessing
+    return rebuilt.eval(), preprocessing
+
+
+def _twin(model: nn.Module) -> nn.Module:
+    """The model once more, frozen, on the same memory."""
+    shared: dict[int, Any] = {id(buffer): buffer for buffer in model.buffers()}
+    shared |= {id(parameter): nn.Parameter(parameter.detach(), False) for parameter in model.parameters()}
+    return copy.deepcopy(model, shared)
 
 
 class _Tracer(fx.Tracer):
@@ -99,19 +111,45 @@ def _trace(model: nn.Module) -> fx.Graph:
         raise NotCanonizableError(f"the model's forward cannot be traced ({reason})") from error
 
 
+def _compute_out_of_place(rebuilt: fx.GraphModule) -> None:
+    """Let what comes after a step in place take its output, where it took the input that was overwritten."""
+    order = {node: place for place, node in enumerate(rebuilt.graph.nodes)}
+    for node, place in order.items():
+        in_place = node.target in _IN_PLACE or node.kwargs.get("inplace", False)
+        if node.op == "call_module":
+            module = rebuilt.get_submodule(str(node.target))
+            in_place = getattr(module, "inplace", False)
+        if in_place:
+            overwritten = node.all_input_nodes[0]
+            overwritten.replace_all_uses_with(node, lambda user, place=place: order[user] > place)
+    for module in rebuilt.modules():
+        if getattr(module, "inplace", False):
+            module.inplace = False  # type: ignore[assignment]  # a flag, whatever the module
+
+
 def _give_module(rebuilt: fx.GraphModule, node: fx.Node) -> None:
     """Replace a sum, a ReLU or a pooling that is called as a function by a module of its own."""
     if node.op not in ("call_function", "call_method"):
         return
-    if node.target in _SUMS and all(isinstance(arg, fx.Node) for arg in node.args):
+    if node.target in _SUMS and _is_sum_of_tensors(node):
         with rebuilt.graph.inserting_before(node):
-            stacked = rebuilt.graph.call_function(torch.stack, (list(node.args), -1))
+            branches = rebuilt.graph.call_function(torch.broadcast_tensors, node.args)
+            stacked = rebuilt.graph.call_function(torch.stack, (branches, -1))
         _put(rebuilt, node, Sum(), (stacked,))
     elif node.target in _RELUS:
         _put(rebuilt, node, nn.ReLU(), node.args[:1])
+    elif node.target is F.relu6:
+        _put(rebuilt, node, nn.ReLU6(), node.args[:1])
+    elif node.target is F.dropout and node.kwargs["training"] is False:
+        _put(rebuilt, node, nn.Identity(), node.args[:1])
     elif node.target in _POOLS:
         settings = {name: value for name, value in node.kwargs.items() if name != "inplace"}
         _put(rebuilt, node, _POOLS[node.target](*node.args[1:], **settings), node.args[:1])
+
+
+def _is_sum_of_tensors(node: fx.Node) -> bool:
+    """Not of a tensor and a number, and not weighted (`alpha` of torch.add)."""
+    return len(node.args) == 2 and not node.kwargs and all(isinstance(arg, fx.Node) for arg in node.args)
 
 
 def _put(rebuilt: fx.GraphModule, node: fx.Node, module: nn.Module, args: tuple[Any, ...]) -> None:
@@ -124,14 +162,12 @@ def _put(rebuilt: fx.GraphModule, node: fx.Node, module: nn.Module, args: tuple[
 
 
 def _one_module_a_use(rebuilt: fx.GraphModule) -> None:
-    """Give every further use of a module a copy of it (one ReLU used thrice), and compute nothing in place."""
+    """Give every further use of a module a copy of it (one ReLU used thrice)."""
     used: set[str] = set()
     for node in rebuilt.graph.nodes:
         if node.op != "call_module":
             continue
         module = rebuilt.get_submodule(node.target)
-        if getattr(module, "inplace", False):
-            module.inplace = False  # type: ignore[assignment]  # a flag, whatever the module
         if node.target in used:
             name = f"canonized_{node.name}"
             shared = {id(tensor): tensor for tensor in chain(module.parameters(), module.buffers())}
@@ -147,6 +183,8 @@ def _fold_batch_norm(rebuilt: fx.GraphModule) -> None:
         norm = rebuilt.get_submodule(node.target)
         if not isinstance(norm, nn.BatchNorm2d | nn.BatchNorm1d):
             continue
+        if norm.running_mean is None:
+            raise NotCanonizableError(f"batch norm {node.target} has no running statistics: it depends on the batch")
         before = node.args[0]
         linear = rebuilt.get_submodule(before.target) if before.op == "call_module" else None
         if len(before.users) == 1 and isinstance(linear, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
@@ -164,25 +202,27 @@ def _fold_batch_norm(rebuilt: fx.GraphModule) -> None:
 
 def as_convolution(norm: nn.BatchNorm2d) -> nn.Conv2d:
     """The channelwise 1 x 1 convolution that a batch norm is in eval mode."""
-    if norm.running_mean is None or norm.running_var is None:
+    channels, mean, variance = norm.num_features, norm.running_mean, norm.running_var
+    if mean is None or variance is None:
         raise NotCanonizableError("a batch norm without running statistics depends on the batch")
-    channels = norm.num_features
-    identity = nn.Conv2d(channels, channels, 1, groups=channels).to(norm.running_mean)
-    nn.init.ones_(identity.weight)
-    nn.init.zeros_(identity.bias)  # type: ignore[arg-type]  # it has one
-    return fuse_conv_bn_eval(identity.eval(), norm)
+    # On the meta device nothing is initialised, which would draw from the global random state.
+    convolution = nn.Conv2d(channels, channels, 1, groups=channels, device="meta")
+    ones = torch.ones_like(mean)[:, None, None, None]
+    convolution.weight, convolution.bias = fuse_conv_bn_weights(
+        ones, None, mean, variance, norm.eps, norm.weight, norm.bias
+    )
+    return convolution
 
 
 def _preprocessing(rebuilt: fx.GraphModule) -> tuple[str, ...]:
-    """The chain of modules from the input on that have no parameters and are not torch's own."""
+    """The chain of normalizations from the input on; no other transform keeps every pixel in its place."""
     names = []
     for node in rebuilt.graph.nodes:
         if node.op == "placeholder":
             continue
         if node.op != "call_module":
             break
-        module = rebuilt.get_submodule(node.target)
-        if type(module).__module__.startswith("torch.nn") or any(True for _ in module.parameters()):
+        if not isinstance(rebuilt.get_submodule(node.target), Normalize | v2.Normalize):
             break
         names.append(str(node.target))
     return tuple(names)

@@ -94,17 +94,131 @@ class Dense(nn.Module):
         maps = self.stem(self.preprocessing(inputs))
         for norm, convolution in zip(self.norms, self.convolutions, strict=True):
             maps = torch.cat([maps, convolution(F.relu(norm(maps)))], dim=1)
-            maps = F.avg_pool2d(maps, 2) if maps.shape[1] == 7 else maps
-        maps = F.relu(self.last_norm(maps), inplace=True)
-        return self.linear(torch.flatten(F.adaptive_avg_pool2d(maps, (1, 1)), 1))
-
-
-class DenseBlocks(Dense):
-    """As `Dense`, without the branch on a shape, which cannot be traced."""
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        maps = self.stem(self.preprocessing(inputs))
-        for norm, convolution in zip(self.norms, self.convolutions, strict=True):
-            maps = torch.cat([maps, convolution(F.relu(norm(maps)))], dim=1)
         maps = F.relu(self.last_norm(F.avg_pool2d(maps, 2)), inplace=True)
         return self.linear(torch.flatten(F.adaptive_avg_pool2d(maps, (1, 1)), 1))
+
+
+def squeezenet() -> nn.Module:
+    return with_preprocessing(models.squeezenet1_0(weights=None, num_classes=N_CLASSES))
+
+
+def vgg() -> nn.Module:
+    return vgg16(N_CLASSES, width=1 / 8, pooled=2, hidden=16)
+
+
+BUILD: dict[str, Callable[[], nn.Module]] = {
+    "plain": plain,
+    "in_place": InPlace,
+    "residual": residual,
+    "dense": Dense,
+    "squeezenet": squeezenet,
+    "vgg": vgg,
+}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Networks this small only wait for their threads, the more so where other work runs."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n_threads)
+
+
+@pytest.fixture
+def trained() -> Callable[..., nn.Module]:
+    """As if a network had been trained: its biases and batch norms are random; in eval mode, frozen."""
+
+    def change(network: nn.Module, seed: int = 1) -> nn.Module:
+        generator = torch.Generator().manual_seed(seed)
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
+                module.running_mean.normal_(0, 0.3, generator=generator)
+                module.running_var.uniform_(0.3, 2.0, generator=generator)
+                module.weight.data.uniform_(0.5, 1.5, generator=generator)
+                module.bias.data.normal_(0, 0.2, generator=generator)
+            elif isinstance(module, nn.Conv2d | nn.Linear):
+                spread = (2 / module.weight[0].numel()) ** 0.5
+                module.weight.data.normal_(0, spread, generator=generator)
+                if module.bias is not None:
+                    module.bias.data.normal_(0.05, 0.1, generator=generator)
+        return network.eval().requires_grad_(False)
+
+    return change
+
+
+@pytest.fixture
+def build(trained: Callable[..., nn.Module]) -> Callable[[str], nn.Module]:
+    """One of the small networks by its name, with the same weights every time."""
+
+    def make(name: str) -> nn.Module:
+        with torch.random.fork_rng():
+            return trained(BUILD[name]())
+
+    return make
+
+
+@pytest.fixture(params=list(BUILD))
+def architecture(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def network(architecture: str, build: Callable[[str], nn.Module]) -> nn.Module:
+    return build(architecture)
+
+
+@pytest.fixture
+def draw() -> Callable[..., Tensor]:
+    """Smooth structures with some noise: (n, 3, side, side), each image another."""
+
+    def make(n: int = 4, side: int = 16, seed: int = 2) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        smooth = F.interpolate(torch.rand(n, 3, 5, 5, generator=generator), size=(side, side), mode="bicubic")
+        return (smooth + 0.1 * torch.randn(smooth.shape, generator=generator)).clamp(0, 1)
+
+    return make
+
+
+@pytest.fixture
+def images(architecture: str, draw: Callable[..., Tensor]) -> Tensor:
+    """(4, 3, side, side), of the size that the network wants."""
+    return draw(4, SIDES.get(architecture, 16))
+
+
+@pytest.fixture
+def targets() -> Tensor:
+    return torch.tensor([0, 1, 2, 1])
+
+
+@pytest.fixture
+def traces() -> Callable[..., list[Any]]:
+    """All that a call may not change: weights, modes, flags, hooks, gradients, tensors, random states."""
+
+    def look(model: nn.Module, *tensors: Tensor) -> list[Any]:
+        hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+        return [
+            [(name, tensor.clone()) for name, tensor in model.state_dict().items()],
+            [(name, type(part), part.training, getattr(part, "inplace", None)) for name, part in model.named_modules()],
+            [(name, list(getattr(part, kind))) for name, part in model.named_modules() for kind in hooks],
+            [(name, id(part), part.requires_grad, part.grad is None) for name, part in model.named_parameters()],
+            [(tensor.clone(), tensor.requires_grad, tensor.grad is None, tensor._backward_hooks) for tensor in tensors],
+            [torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()],
+            [torch.is_grad_enabled(), torch.get_default_dtype()],
+        ]
+
+    return look
+
+
+@pytest.fixture
+def same() -> Callable[[Any, Any], bool]:
+    """Whether two nested lists of anything, tensors among it, are equal bit for bit."""
+
+    def compare(one: Any, other: Any) -> bool:
+        if isinstance(one, torch.Tensor):
+            return torch.equal(one, other)
+        if isinstance(one, list | tuple):
+            return len(one) == len(other) and all(compare(*pair) for pair in zip(one, other, strict=True))
+        return bool(one == other)
+
+    return compare
