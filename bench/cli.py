@@ -259,9 +259,7 @@ class EpochReport:
 
 
 def _task_table(entries: dict[str, Task]) -> Table:
-    table = Table(title="Tasks", box=box.SIMPLE_HEAD, title_justify="left")
-    for column in ("name", "family", "classes", "can run here"):
-        table.add_column(column, overflow="fold")
+    table = _listing("Tasks", "family", "classes", "can run here")
     for name, task in entries.items():
         reason = task.unavailable()
         table.add_row(name, family(task), ", ".join(task.classes()), escape(reason) if reason else "yes")
@@ -269,16 +267,22 @@ def _task_table(entries: dict[str, Task]) -> Table:
 
 
 def _entry_table(title: str, entries: dict[str, Explainer] | dict[str, Metric]) -> Table:
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
-    for column in ("name", "family", "settings", "what it is"):
-        table.add_column(column, overflow="fold")
+    table = _listing(title, "family", "settings", "what it is")
     for name, entry in entries.items():
         about = (type(entry).__doc__ or "").strip().splitlines()[0]
-        better = ("" if entry.higher_is_better else "Lower is better. ") if isinstance(entry, Metric) else ""
-        needs = "Needs masks. " if isinstance(entry, Metric) and entry.needs_masks else ""
-        table.add_row(
-            name, family(entry), escape(repr(entry).partition("(")[2][:-1]), escape(f"{about} {better}{needs}")
-        )
+        kind = family(entry)
+        if isinstance(entry, Metric):
+            kind += " ↑" if entry.higher_is_better else " ↓"
+            about += " Needs masks." if entry.needs_masks else ""
+        table.add_row(name, kind, escape(repr(entry).partition("(")[2][:-1]), escape(about))
+    return table
+
+
+def _listing(title: str, *columns: str) -> Table:
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    table.add_column("name", no_wrap=True)
+    for column in columns:
+        table.add_column(column, overflow="fold")
     return table
 
 

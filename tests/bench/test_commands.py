@@ -24,7 +24,7 @@ def test_list_shows_every_entry_with_its_family_and_settings(bench):
         ("phantom_brain_mri_vgg16", "yes"),
         ("brain_mri_squeezenet", "data not found"),
         ("integrated_gradients", "n_steps=32"),
-        ("pointing_game", "localization"),
+        ("pointing_game", "localization ↑"),
     ]:
         row = next(line for line in answer.out.splitlines() if f" {name} " in line)
         assert about in row
