@@ -1,21 +1,22 @@
-"""Fitting and evaluating a classifier, and what a task with a network of its own is."""
+"""Fitting a classifier, and what a task with a network of its own is."""
 
 import dataclasses
 import hashlib
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from torch import Tensor, nn
 from torch.nn import functional
 
 from .base import Samples, Task
 from .checkpoints import initialise, load_checkpoint, read_initial_weights, save_checkpoint
+from .evaluation import Evaluation as Evaluation  # still imported from here by the command
+from .evaluation import evaluate
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 """(N, 3, H, W) images in [0, 1] -> as many changed ones, drawn from the generator."""
@@ -69,22 +70,6 @@ class Recipe:
     """Epochs without a better validation accuracy (or, that being equal, loss) after which training stops."""
     augment: Augment | None = None
     seed: int = 0
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """How well a classifier does on some samples. Scores in [0, 1], one a class in the order of `classes`."""
-
-    classes: tuple[str, ...]
-    accuracy: float
-    precision: tuple[float, ...]
-    """Of what was called so, the fraction that is so; 0 where nothing was called so."""
-    recall: tuple[float, ...]
-    f1: tuple[float, ...]
-    support: tuple[int, ...]
-    """Number of samples of the class."""
-    confusion: tuple[tuple[int, ...], ...]
-    """Counts: a row a true class, a column a predicted class."""
 
 
 class Images(NamedTuple):
@@ -194,30 +179,6 @@ def _validate(network: nn.Module, images: Images) -> tuple[float, float]:
     logits = torch.cat([network(part.float() / 255) for part in torch.split(images.images, 64)])
     accuracy = (logits.argmax(1) == images.labels).float().mean().item()
     return accuracy, -functional.cross_entropy(logits, images.labels).item()
-
-
-@torch.inference_mode()
-def evaluate(model: nn.Module, samples: Samples, classes: Sequence[str], batch_size: int = 64) -> Evaluation:
-    """Compare the model's predictions with the truth of single-label samples."""
-    labels, predictions = [], []
-    for start in range(0, len(samples), batch_size):
-        part = [samples[index] for index in range(start, min(start + batch_size, len(samples)))]
-        labels += [int(sample.label) for sample in part]
-        predictions += model(torch.stack([sample.input for sample in part])).argmax(1).tolist()
-    indices = list(range(len(classes)))
-    confusion = confusion_matrix(labels, predictions, labels=indices)
-    precision, recall, f1, support = precision_recall_fscore_support(
-        labels, predictions, labels=indices, zero_division=0.0
-    )
-    return Evaluation(
-        classes=tuple(classes),
-        accuracy=float(confusion.trace() / confusion.sum()),
-        precision=tuple(precision.tolist()),
-        recall=tuple(recall.tolist()),
-        f1=tuple(f1.tolist()),
-        support=tuple(support.tolist()),
-        confusion=tuple(map(tuple, confusion.tolist())),
-    )
 
 
 def _silent(progress: Progress) -> None:
