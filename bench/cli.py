@@ -21,8 +21,9 @@ from leaderboard import figures, record
 from leaderboard.table import leaderboard, render, to_rich
 from metrics.base import Metric
 from tasks.base import Task
-from tasks.training import Evaluation, Trainable
+from tasks.evaluation import Evaluation
 from tasks.training import Progress as Epoch
+from tasks.training import Trainable
 
 from . import environment
 from .catalog import Catalog, catalog, family, select

@@ -14,8 +14,7 @@ The model itself is not touched: the rebuilt one shares its tensors, except wher
 
 import copy
 import operator
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from itertools import chain
 from typing import Any
 
@@ -239,19 +238,6 @@ def _check(rebuilt: fx.GraphModule, preprocessing: tuple[str, ...]) -> None:
             what = getattr(node.target, "__name__", str(node.target))
         if not known:
             raise NotCanonizableError(f"no rule for {what}")
-
-
-@contextmanager
-def out_of_place(model: nn.Module) -> Iterator[None]:
-    """Within: no module of the model computes in place, so that what hooks keep is not overwritten."""
-    changed = [module for module in model.modules() if getattr(module, "inplace", False) is True]
-    for module in changed:
-        module.inplace = False  # type: ignore[assignment]  # a flag, whatever the module
-    try:
-        yield
-    finally:
-        for module in changed:
-            module.inplace = True  # type: ignore[assignment]
 
 
 def target_output(targets: Tensor) -> Callable[[Tensor], Tensor]:

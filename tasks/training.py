@@ -15,8 +15,7 @@ from torch.nn import functional
 
 from .base import Samples, Task
 from .checkpoints import initialise, load_checkpoint, read_initial_weights, save_checkpoint
-from .evaluation import Evaluation as Evaluation  # still imported from here by the command
-from .evaluation import evaluate
+from .evaluation import Evaluation, evaluate
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 """(N, 3, H, W) images in [0, 1] -> as many changed ones, drawn from the generator."""

@@ -11,7 +11,7 @@ from torchvision import models, transforms
 from torchvision.transforms import Normalize, v2
 from zennit.layer import Sum
 
-from explainers.canonizers import NotCanonizableError, as_convolution, canonized, out_of_place, target_output
+from explainers.canonizers import NotCanonizableError, as_convolution, canonized, target_output
 from explainers.lrp import lrp_epsilon_plus, lrp_epsilon_plus_flat
 
 TORCHVISION = ("resnet18", "vgg11_bn", "densenet121", "squeezenet1_0", "mobilenet_v2")
@@ -282,20 +282,6 @@ def test_bias_of_its_own_is_a_branch_of_the_sum(trained: Trained, draw: Draw) ->
     assert difference(model, draw(2)) < 1e-6
     assert any(isinstance(module, Sum) for module in canonized(model)[0].modules())
     assert lrp_epsilon_plus(model, draw(2), torch.tensor([0, 1])).any()
-
-
-def test_out_of_place_restores_the_flags_also_after_an_error() -> None:
-    model = nn.Sequential(nn.ReLU(inplace=True), nn.ReLU(), nn.Sequential(nn.Dropout(inplace=True)))
-
-    def flags() -> list[bool]:
-        return [bool(module.inplace) for module in model.modules() if hasattr(module, "inplace")]
-
-    with out_of_place(model):
-        assert flags() == [False, False, False]
-    assert flags() == [True, False, True]
-    with pytest.raises(KeyError), out_of_place(model):
-        raise KeyError
-    assert flags() == [True, False, True]
 
 
 def test_relevance_starts_as_the_logit_of_the_target() -> None:
