@@ -40,6 +40,9 @@ app = typer.Typer(
 out = Console()
 err = Console(stderr=True)
 
+_INTERRUPTED = 130
+"""Exit status of a command that Ctrl-C stopped, as shells have it."""
+
 Data = Annotated[
     Path | None, typer.Option("--data", metavar="DIR", help="Folder of the published data sets (or BENCH_DATA).")
 ]
@@ -52,13 +55,13 @@ Results = Annotated[Path, typer.Option("--results", metavar="DIR", help="Where t
 def main() -> NoReturn:
     """Run the command; what the user can mend is one line and exit status 2."""
     try:
-        sys.exit(app(standalone_mode=False) or 0)
+        status = app(standalone_mode=False) or 0
+        if status == _INTERRUPTED:
+            err.print("bench: stopped; what was computed is kept, the same command goes on")
+        sys.exit(status)
     except UserError as error:
         err.print(f"[red]bench:[/red] {escape(str(error))}", soft_wrap=True, highlight=False)
         sys.exit(2)
-    except (KeyboardInterrupt, typer.Abort):
-        err.print("bench: stopped; what was computed is kept, the same command goes on")
-        sys.exit(130)
     except Exception as error:
         # Typer's own errors (an unknown option) know how to show themselves.
         if not hasattr(error, "show"):

@@ -1,5 +1,6 @@
 """`bench run`: records are complete, kept, resumed, replaced; what fails costs its own cells only."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -289,6 +290,30 @@ def test_a_results_folder_that_cannot_be_written_is_one_line(bench, write, tmp_p
     assert answer.status == 2
     assert "cannot write to" in answer.err
     assert answer.err.count("\n") == 1
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_half_record(bench, write, tmp_path, monkeypatch):
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("leaderboard.record.pq.write_table", full)
+    answer = bench(
+        "run", "--tasks", "toy", "--plugins", write(TASK), "--explainers", "noise", "--results", tmp_path / "r"
+    )
+    assert answer.status == 2
+    assert f"cannot write to {tmp_path / 'r'}: No space left on device" in answer.err
+    assert answer.err.count("\n") == 1
+    assert not [path for path in (tmp_path / "r").rglob("*") if path.is_file()]
+
+
+def test_an_interrupted_run_says_how_to_go_on(bench, write, tmp_path, monkeypatch):
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bench.cli.run_task", interrupted)
+    answer = bench("run", "--tasks", "toy", "--plugins", write(TASK), "--results", tmp_path / "r")
+    assert answer.status == 130
+    assert "what was computed is kept" in answer.err
 
 
 def test_a_corrupt_record_is_named(bench, write, tmp_path):
