@@ -16,7 +16,7 @@ PATIENCE = 120
 
 
 def start(plugin: Path, results: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-c", "from bench.cli import main; main()", "run", "--plugins", str(plugin)]
+    command = [sys.executable, "-c", "from bench.start import main; main()", "run", "--plugins", str(plugin)]
     choice = ["--tasks", "toy", "--explainers", "noise,edges,gradient,integrated_gradients", "--samples", "64"]
     metrics = ["--metrics", "deletion,insertion_blur,rotation,pointing_game", "--results", str(results)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
