@@ -20,22 +20,18 @@ sources, so their size and contrast give them away; 14 images labelled pituitary
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
-import torch
-from torch import Tensor, nn
-from torchvision.models import SqueezeNet1_0_Weights
+from torch import nn
+from torchvision.models import SqueezeNet1_0_Weights, VGG16_Weights
 
-from .base import Sample, Samples, balanced_order, checkpoint_folder, data_folder
-from .images import read_image
-from .networks import imagenet_weights, squeezenet1_0
+from .networks import squeezenet1_0, vgg16
 from .phantoms.brain_mri import CLASSES, BrainMRI
+from .published import Box, Picture, PublishedTask
 from .rendered import PhantomVGG16
-from .training import Jitter, Recipe, Trainable
+from .training import Jitter, Recipe
 
-_FOLDER = "brain-tumor-classification-mri"
 _TABLE = "annotations/images.csv"
 _COLUMNS = ("path", "part", "label", "cheng_id", "width", "height", "x0", "y0", "x1", "y1")
 _VALIDATION_FRACTION = 0.12
@@ -60,90 +56,54 @@ class Slice(NamedTuple):
     """Index into the classes."""
     number: int
     """In Cheng's set; -1: not known."""
-    box: tuple[float, float, float, float] | None
-    """The tumour's left, top, right and bottom edge as fractions of the image's sides; None: not known."""
+    box: Box | None
+    """The tumour's; None: not known."""
+
+    def picture(self) -> Picture:
+        """As what is read: without a tumour there is no box, with one whose box is not known there is no mask."""
+        boxes = None if self.box is None else (self.box,)
+        return Picture(self.path, self.label, boxes=() if CLASSES[self.label] == "no_tumor" else boxes)
 
 
-@dataclass(frozen=True)
-class Slices:
-    """Slices read from their files when they are asked for."""
-
-    folder: Path
-    rows: Sequence[Slice]
-    size: int
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> Sample:
-        row = self.rows[index]
-        return Sample(
-            input=read_image(self.folder / row.path, self.size),
-            label=torch.tensor(row.label),
-            id=row.path,
-            mask=_mask(row, self.size),
-        )
-
-
-def _mask(row: Slice, size: int) -> Tensor | None:
-    """(1, size, size) bool: the box; all False where there is no tumour; None where it is not known."""
-    mask = torch.zeros((1, size, size), dtype=torch.bool)
-    if CLASSES[row.label] == "no_tumor":
-        return mask
-    if row.box is None:
-        return None
-    left, top = (min(round(edge * size), size - 1) for edge in row.box[:2])
-    right, bottom = (round(edge * size) for edge in row.box[2:])
-    mask[:, top : max(bottom, top + 1), left : max(right, left + 1)] = True
-    return mask
-
-
-@dataclass(frozen=True)
-class BrainTumorMRI(Trainable):
+class BrainTumorMRI(PublishedTask):
     """Slices of the public data set, and torchvision's SqueezeNet 1.0, fine-tuned from ImageNet weights.
 
     The masks are the tumours' boxes. Explained are the held-out slices, tumours without a known box left out.
     """
 
-    size: int = 224
-    """Side to which the images are stretched, in pixels."""
+    name: ClassVar = "brain_mri_squeezenet"
+    folder: ClassVar = "brain-tumor-classification-mri"
+    source: ClassVar = f"the Kaggle set sartajbhuvaji/brain-tumor-classification-mri and its {_TABLE}"
+    nothing_found: ClassVar = "no_tumor"
+    initial: ClassVar = SqueezeNet1_0_Weights.IMAGENET1K_V1
 
     def classes(self) -> tuple[str, ...]:
         return CLASSES
 
-    def negative(self) -> str | None:
-        return "no_tumor"
-
     def network(self) -> nn.Sequential:
         return squeezenet1_0(len(CLASSES))
 
-    def pretrained(self) -> Mapping[str, Tensor]:
-        return imagenet_weights(SqueezeNet1_0_Weights.IMAGENET1K_V1)
+    def needed(self) -> Sequence[str]:
+        return (_TABLE,)
 
-    def part(self, name: str) -> Samples:
-        folder = self._folder()
-        rows = _rows(read_table(folder / _TABLE), name)
-        return Slices(folder, rows, self.size)
-
-    def checkpoint(self) -> Path:
-        return checkpoint_folder() / "brain_mri_squeezenet.safetensors"
+    def pictures(self, folder: Path, part: str) -> Sequence[Picture]:
+        return [row.picture() for row in _rows(read_table(folder / _TABLE), part)]
 
     def recipe(self) -> Recipe:
         return Recipe(epochs=6, learning_rate=4e-4, augment=Jitter())
 
-    def missing_data(self) -> str | None:
-        if data_folder() is None:
-            return f"data not found: name the folder that holds {_FOLDER} with `--data DIR` or BENCH_DATA"
-        table = self._folder() / _TABLE
-        if not table.is_file():
-            return (
-                f"data not found: no {table}; put the Kaggle set sartajbhuvaji/{_FOLDER} "
-                f"and its {_TABLE} there, or name the folder that holds it with `--data DIR` or BENCH_DATA"
-            )
-        return None
 
-    def _folder(self) -> Path:
-        return (data_folder() or Path()) / _FOLDER
+class BrainTumorMRIVGG16(BrainTumorMRI):
+    """The same slices, and torchvision's VGG16, fine-tuned from ImageNet weights."""
+
+    name: ClassVar = "brain_mri_vgg16"
+    initial: ClassVar = VGG16_Weights.IMAGENET1K_V1
+
+    def network(self) -> nn.Sequential:
+        return vgg16(len(CLASSES))
+
+    def recipe(self) -> Recipe:
+        return Recipe(epochs=6, learning_rate=1e-4, augment=Jitter())
 
 
 def read_table(path: Path) -> list[Slice]:
@@ -168,8 +128,8 @@ def _slice(row: Mapping[str, str | None], line: int) -> Slice:
         width, height, *edges = (float(cells[name] or "nan") for name in _COLUMNS[4:])
         box = None
         if all(cells[name] for name in _COLUMNS[4:]):
-            box = (edges[0] / width, edges[1] / height, edges[2] / width, edges[3] / height)
-            if not (0 <= box[0] < box[2] <= 1 and 0 <= box[1] < box[3] <= 1):
+            box = Box(edges[0] / width, edges[1] / height, edges[2] / width, edges[3] / height)
+            if not (0 <= box.left < box.right <= 1 and 0 <= box.top < box.bottom <= 1):
                 raise ValueError("the box does not lie within the image")
         number = int(float(cells["cheng_id"] or -1))
         return Slice(cells["path"], cells["part"], CLASSES.index(cells["label"]), number, box)
@@ -185,8 +145,7 @@ def _rows(table: Iterable[Slice], part: str) -> list[Slice]:
     """
     rows = [row for row in table if row.part == ("train" if part == "validation" else part)]
     if part == "heldout":
-        rows = [row for row in rows if row.box is not None or CLASSES[row.label] == "no_tumor"]
-        return [rows[index] for index in balanced_order([row.label for row in rows])]
+        return [row for row in rows if row.box is not None or CLASSES[row.label] == "no_tumor"]
     kept = []
     for label in range(len(CLASSES)):
         ordered = sorted((row for row in rows if row.label == label), key=lambda row: (row.number, row.path))
@@ -197,3 +156,4 @@ def _rows(table: Iterable[Slice], part: str) -> list[Slice]:
 
 phantom_brain_mri_vgg16 = PhantomBrainMRI()
 brain_mri_squeezenet = BrainTumorMRI()
+brain_mri_vgg16 = BrainTumorMRIVGG16()

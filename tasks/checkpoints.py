@@ -6,6 +6,7 @@ Whatever is wrong with a file, the reader raises one error of one line: which fi
 import json
 import os
 import pickle
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,6 +14,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+
+_OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
+"""torchvision publishes its DenseNets under the names that their layers had long ago."""
+_COUNTER = "num_batches_tracked"
+"""Of a batch norm: absent from old files, and of no use in eval mode."""
 
 
 def save_checkpoint(path: Path, model: nn.Module, metadata: Mapping[str, object]) -> None:
@@ -96,7 +102,8 @@ def initialise(network: nn.Module, weights: Mapping[str, Tensor], source: str) -
     fresh = network.state_dict()
     last_layer = next(reversed(fresh)).rpartition(".")[0] + "."
     head = {key: value for key, value in fresh.items() if key.startswith(last_layer)}
-    weights = dict(weights)
+    weights = {_OLD_DENSENET.sub(r"\1\2", key): value for key, value in weights.items()}
+    weights.update({key: value for key, value in fresh.items() if key not in weights and key.endswith(_COUNTER)})
     if all(key in weights for key in head) and any(weights[key].shape != head[key].shape for key in head):
         weights.update(head)
     _load(Path(source), network, weights, f"give weights of this {type(network).__name__}")

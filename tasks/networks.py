@@ -8,6 +8,7 @@ checkpoints fit those of full width.
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -185,6 +186,24 @@ def densenet121(
     """
     network = models.DenseNet(growth_rate=round(32 * width), num_init_features=round(64 * width), num_classes=n_classes)
     return with_preprocessing(network, mean, deviation)
+
+
+def cnn(
+    n_classes: int,
+    mean: Sequence[float] = IMAGENET_MEAN,
+    deviation: Sequence[float] = IMAGENET_DEVIATION,
+) -> nn.Sequential:
+    """A small network of plain convolutions, as one writes it first: five times convolution, ReLU, max pooling.
+
+    >>> cnn(2)(torch.zeros(1, 3, 96, 96)).shape
+    torch.Size([1, 2])
+    """
+    layers: list[nn.Module] = []
+    channels = (3, 32, 64, 128, 128, 256)
+    for before, after in pairwise(channels):
+        layers += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+    layers += [nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Linear(256 * 9, 128), nn.ReLU(), nn.Dropout(0.5)]
+    return with_preprocessing(nn.Sequential(*layers, nn.Linear(128, n_classes)), mean, deviation)
 
 
 def imagenet_weights(weights: WeightsEnum) -> dict[str, Tensor]:

@@ -58,7 +58,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         Image.fromarray((random.random((48, 64)) * 255).astype(np.uint8)).save(folder / row[0])
     _write_table(folder, _rows())
     monkeypatch.setenv("BENCH_DATA", str(tmp_path))
-    monkeypatch.setattr("tasks.brain_mri.checkpoint_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr("tasks.published.checkpoint_folder", lambda: tmp_path / "cache")
     return folder
 
 

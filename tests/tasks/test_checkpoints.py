@@ -1,6 +1,7 @@
 """Weights in files: what is saved comes back; a bad file is one clear line and changes nothing."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -130,6 +131,15 @@ def test_initial_weights_of_the_same_classes_fill_the_head_too() -> None:
     network, start = _network(2), _network(2).state_dict()
     initialise(network, start, "start.pth")
     assert torch.equal(network[2].weight, start["2.weight"])
+
+
+def test_initial_weights_of_old_torchvision_files_fit() -> None:
+    network, start = models.densenet121(), models.densenet121().state_dict()
+    old = {re.sub(r"(layer\d+\.(?:norm|conv))([12])", r"\1.\2", key): value for key, value in start.items()
+           if not key.endswith("num_batches_tracked")}  # fmt: skip
+    assert "features.denseblock1.denselayer1.norm.1.weight" in old
+    initialise(network, old, "start.pth")
+    assert all(torch.equal(value, start[key]) for key, value in network.state_dict().items())
 
 
 def test_initial_weights_of_another_network_are_refused() -> None:

@@ -1,4 +1,4 @@
-"""Reading pictures: every mode right, every bad file one clear error."""
+"""Reading pictures and masks: every mode right, every bad file one clear error."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tasks.images import read_image
+from tasks.images import check_same_shape, read_image, read_mask
 
 RAMP = np.linspace(0, 1, 16 * 16).reshape(16, 16)
 
@@ -62,3 +62,32 @@ def test_bad_files_are_named_in_one_line(tmp_path: Path) -> None:
 def test_an_absent_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"gone.jpg: no such image"):
         read_image(tmp_path / "gone.jpg", 16)
+
+
+def _save_mask(path: Path, width: int, height: int, *marked: tuple[int, int]) -> None:
+    pixels = np.zeros((height, width), dtype=np.uint8)
+    for row, column in marked:
+        pixels[row, column] = 255
+    Image.fromarray(pixels).save(path)
+
+
+def test_mask_is_resized_to_what_is_mostly_marked(tmp_path: Path) -> None:
+    _save_mask(tmp_path / "mask.png", 8, 8, (0, 0), (0, 1), (1, 0), (1, 1), (6, 2))
+    expected = torch.zeros(1, 4, 4, dtype=torch.bool)
+    expected[0, 0, 0] = True
+    assert torch.equal(read_mask(tmp_path / "mask.png", 4), expected)
+
+
+def test_the_smallest_mask_still_has_a_pixel_and_an_empty_one_has_none(tmp_path: Path) -> None:
+    _save_mask(tmp_path / "small.png", 64, 48, (20, 30))
+    _save_mask(tmp_path / "empty.png", 64, 48)
+    assert read_mask(tmp_path / "small.png", 8).sum() == 1
+    assert not read_mask(tmp_path / "empty.png", 8).any()
+
+
+def test_a_mask_of_another_shape_is_named(tmp_path: Path) -> None:
+    for name, width, height in (("image.png", 64, 48), ("half.png", 32, 24), ("odd.png", 48, 48)):
+        _save_mask(tmp_path / name, width, height)
+    check_same_shape(tmp_path / "image.png", tmp_path / "half.png")
+    with pytest.raises(ValueError, match=r"odd.png: is 48 x 48, and its image 64 x 48; "):
+        check_same_shape(tmp_path / "image.png", tmp_path / "odd.png")

@@ -1,0 +1,83 @@
+"""Pneumonia in children's chest X-rays: the radiographs of Kermany et al.
+
+The public data [1] are laid out as
+
+    chest-xray-pneumonia/chest_xray/{train,val,test}/{NORMAL,PNEUMONIA}/*.jpeg
+
+and hold the whole of it once more in chest_xray/chest_xray. The published `val` has 16 images: where it is
+there, it is added to `train`, and a tenth of the patients of both is kept from training to choose the epoch. File
+names tell patients: person12_bacteria_34, IM-0115-0001, NORMAL2-IM-0501-0001. There are no masks.
+
+[1] Kermany et al., Identifying medical diagnoses and treatable diseases by image-based deep learning, Cell 2018;
+Kaggle, paultimothymooney/chest-xray-pneumonia.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from torch import nn
+
+from .networks import cnn
+from .phantoms.chest_xray import Pneumonia
+from .published import Picture, PublishedTask, drawn, files, unnested
+from .training import Jitter, Recipe
+
+_VALIDATION_FRACTION = 0.1
+
+
+class ChestXrayPneumonia(PublishedTask):
+    """The public radiographs, and a small network of plain convolutions, fitted from scratch without augmentation."""
+
+    name: ClassVar = "chest_xray_pneumonia_cnn"
+    folder: ClassVar = "chest-xray-pneumonia"
+    source: ClassVar = "the Kaggle set paultimothymooney/chest-xray-pneumonia"
+    nothing_found: ClassVar = "NORMAL"
+
+    def classes(self) -> tuple[str, ...]:
+        return Pneumonia.class_names
+
+    def network(self) -> nn.Sequential:
+        return cnn(len(self.classes()), mean=(0.48,) * 3, deviation=(0.24,) * 3)
+
+    def needed(self) -> Sequence[str]:
+        return [f"chest_xray/{part}/{name}" for part in ("train", "test") for name in self.classes()]
+
+    def pictures(self, folder: Path, part: str) -> Sequence[Picture]:
+        val = unnested(folder / "chest_xray/val").is_dir()
+        published = ("test",) if part == "heldout" else ("train", "val") if val else ("train",)
+        return [
+            Picture(path, label)
+            for source in published
+            for label, name in enumerate(self.classes())
+            for path in files(folder, f"chest_xray/{source}/{name}")
+            if part == "heldout" or drawn(patient(path), _VALIDATION_FRACTION) == (part == "validation")
+        ]
+
+    def recipe(self) -> Recipe:
+        return Recipe(epochs=12, learning_rate=1e-3)
+
+
+class ChestXrayPneumoniaAugmented(ChestXrayPneumonia):
+    """The same, with augmentation."""
+
+    name: ClassVar = "chest_xray_pneumonia_cnn_augmented"
+
+    def recipe(self) -> Recipe:
+        return Recipe(epochs=20, learning_rate=1e-3, augment=Jitter())
+
+
+def patient(path: str) -> str:
+    """Whose image it is, by its file's name; the name itself where it does not tell.
+
+    >>> patient("chest_xray/train/PNEUMONIA/person12_bacteria_34.jpeg"), patient("x/NORMAL2-IM-0501-0001-0002.jpeg")
+    ('person12', 'NORMAL2-IM-0501')
+    """
+    stem = Path(path).stem
+    told = re.match(r"person\d+|(NORMAL2-)?IM-\d+", stem)
+    return told.group() if told else stem
+
+
+chest_xray_pneumonia_cnn = ChestXrayPneumonia()
+chest_xray_pneumonia_cnn_augmented = ChestXrayPneumoniaAugmented()

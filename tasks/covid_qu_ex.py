@@ -1,0 +1,84 @@
+"""COVID-19 and other infections in chest X-rays: the radiographs of COVID-QU-Ex with their infection masks.
+
+The public data [1] are laid out as
+
+    covid-qu-ex/Infection Segmentation Data/{Train,Val,Test}/{COVID-19,Non-COVID,Normal}/images/*.png
+                                                                                         lung masks/*.png
+                                                                                         infection masks/*.png
+
+and the release holds `Infection Segmentation Data` in a folder of the same name. Infection masks were drawn for
+COVID-19 alone: those of Non-COVID are empty although there is an infection, those of Normal because there is none.
+
+[1] Tahir et al., COVID-19 infection localization and severity grading from chest X-ray images, Computers in Biology
+and Medicine 2021; Kaggle, anasmohammedtahir/covidqu.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import ClassVar
+
+from torch import nn
+from torchvision.models import ResNet50_Weights, VGG16_Weights
+
+from .networks import resnet50, vgg16
+from .phantoms.chest_xray import CovidQuEx
+from .published import Picture, PublishedTask, files
+from .training import Jitter, Recipe
+
+_PARTS = {"train": "Train", "validation": "Val", "heldout": "Test"}
+
+
+class CovidQuExResNet50(PublishedTask):
+    """Radiographs of the public data set, and torchvision's ResNet-50, fine-tuned from ImageNet weights.
+
+    The masks are the infections of COVID-19; they are empty for the other classes. The parts are the published ones.
+    """
+
+    name: ClassVar[str] = "covid_qu_ex_resnet50"
+    folder: ClassVar[str] = "covid-qu-ex"
+    source: ClassVar[str] = "the Kaggle set anasmohammedtahir/covidqu"
+    nothing_found: ClassVar[str | None] = "Normal"
+    initial: ClassVar = ResNet50_Weights.IMAGENET1K_V2
+
+    def classes(self) -> tuple[str, ...]:
+        return CovidQuEx.class_names
+
+    def network(self) -> nn.Sequential:
+        return resnet50(len(self.classes()))
+
+    def needed(self) -> Sequence[str]:
+        return [_folder("heldout", name) for name in self.classes()]
+
+    def pictures(self, folder: Path, part: str) -> Sequence[Picture]:
+        return [
+            Picture(path, label, mask=_beside(path, "infection masks"))
+            for label, name in enumerate(self.classes())
+            for path in files(folder, _folder(part, name))
+        ]
+
+
+class CovidQuExVGG16(CovidQuExResNet50):
+    """The same radiographs, and torchvision's VGG16."""
+
+    name: ClassVar[str] = "covid_qu_ex_vgg16"
+    initial: ClassVar = VGG16_Weights.IMAGENET1K_V1
+
+    def network(self) -> nn.Sequential:
+        return vgg16(len(self.classes()))
+
+    def recipe(self) -> Recipe:
+        return Recipe(epochs=8, learning_rate=1e-4, augment=Jitter())
+
+
+def _folder(part: str, name: str) -> str:
+    return f"Infection Segmentation Data/{_PARTS[part]}/{name}/images"
+
+
+def _beside(path: str, folder: str) -> str:
+    """The file of the same name in another folder of the class."""
+    image = PurePosixPath(path)
+    return str(image.parent.parent / folder / image.name)
+
+
+covid_qu_ex_resnet50 = CovidQuExResNet50()
+covid_qu_ex_vgg16 = CovidQuExVGG16()

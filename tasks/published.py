@@ -1,0 +1,203 @@
+"""What a task on a published data set is: its folder, its pictures and their masks, its parts, ImageNet weights.
+
+The user names one folder that holds the data sets, each in a folder of its own; an archive that holds a folder
+of its own name once more is read all the same.
+"""
+
+import hashlib
+import re
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+from torchvision.models import WeightsEnum
+
+from .base import Sample, Samples, balanced_order, checkpoint_folder, data_folder
+from .images import check_same_shape, read_image, read_mask
+from .networks import imagenet_weights
+from .training import Jitter, Recipe, Trainable
+
+
+class Box(NamedTuple):
+    """Edges of a rectangle as fractions of the image's sides."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+class Picture(NamedTuple):
+    """An image file of a data set and what is known about it. Paths are relative to the data set's folder."""
+
+    path: str
+    label: int
+    """Index into the classes."""
+    mask: str | None = None
+    """The file of its mask, above half where the evidence lies."""
+    boxes: tuple[Box, ...] | None = None
+    """Where the evidence lies, if there is no such file; none: nowhere; None: not known."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures read from their files when they are asked for, stretched to squares."""
+
+    folder: Path
+    pictures: Sequence[Picture]
+    size: int
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, index: int) -> Sample:
+        picture = self.pictures[index]
+        return Sample(
+            input=read_image(self.folder / picture.path, self.size),
+            label=torch.tensor(picture.label),
+            id=picture.path,
+            mask=self._mask(picture),
+        )
+
+    def _mask(self, picture: Picture) -> Tensor | None:
+        if picture.mask is not None:
+            check_same_shape(self.folder / picture.path, self.folder / picture.mask)
+            return read_mask(self.folder / picture.mask, self.size)
+        if picture.boxes is None:
+            return None
+        mask = torch.zeros((1, self.size, self.size), dtype=torch.bool)
+        for box in picture.boxes:
+            left, top = (min(round(edge * self.size), self.size - 1) for edge in (box.left, box.top))
+            right, bottom = (round(edge * self.size) for edge in (box.right, box.bottom))
+            mask[:, top : max(bottom, top + 1), left : max(right, left + 1)] = True
+        return mask
+
+
+@dataclass(frozen=True)
+class PublishedTask(Trainable):
+    """A torchvision network on a published data set. A subclass says which, and how the files are laid out."""
+
+    size: int = 224
+    """Side to which the images are stretched, in pixels."""
+
+    name: ClassVar[str]
+    """The task's public name: the stem of its checkpoint."""
+    folder: ClassVar[str]
+    """Of the data set, in the folder of data sets."""
+    source: ClassVar[str]
+    """Where the data set is published, in words."""
+    nothing_found: ClassVar[str | None] = None
+    """The class that means «nothing found»."""
+    initial: ClassVar[WeightsEnum | None] = None
+    """The ImageNet weights to start from; None: from scratch."""
+
+    @abstractmethod
+    def needed(self) -> Sequence[str]:
+        """Files or folders without which the data set is not there; relative to its folder."""
+
+    @abstractmethod
+    def pictures(self, folder: Path, part: str) -> Sequence[Picture]:
+        """The pictures of the part "train", "validation" or "heldout".
+
+        Raises:
+            ValueError, OSError: the data set is not as it is published; one line.
+        """
+
+    def negative(self) -> str | None:
+        return self.nothing_found
+
+    def part(self, name: str) -> Samples:
+        folder = self.data()
+        pictures = self.pictures(folder, name)
+        if not pictures:
+            raise ValueError(f"{folder}: there is no picture of the part {name!r}; unpack the data set again")
+        if name == "heldout":
+            pictures = [pictures[index] for index in balanced_order([picture.label for picture in pictures])]
+        return Pictures(folder, pictures, self.size)
+
+    def data(self) -> Path:
+        """The folder of the data set."""
+        return (data_folder() or Path()) / self.folder
+
+    def missing_data(self) -> str | None:
+        if data_folder() is None:
+            return f"data not found: name the folder that holds {self.folder} with `--data DIR` or BENCH_DATA"
+        for path in self.needed():
+            if not unnested(self.data() / path).exists():
+                return (
+                    f"data not found: no {self.data() / path}; put {self.source} there, "
+                    "or name the folder that holds it with `--data DIR` or BENCH_DATA"
+                )
+        return None
+
+    def checkpoint(self) -> Path:
+        return checkpoint_folder() / f"{self.name}.safetensors"
+
+    def pretrained(self) -> Mapping[str, Tensor] | None:
+        return None if self.initial is None else imagenet_weights(self.initial)
+
+    def recipe(self) -> Recipe:
+        return Recipe(epochs=8, learning_rate=3e-4, augment=Jitter())
+
+
+def unnested(path: Path) -> Path:
+    """The path, or the one below if archives were unpacked so that a folder lies in one of its own name.
+
+    >>> unnested(Path("no/such/folder")).as_posix()
+    'no/such/folder'
+    """
+    parts = [Path(path.anchor)] if path.anchor else [Path()]
+    for name in path.relative_to(path.anchor).parts:
+        parts.append(parts[-1] / name)
+        if (parts[-1] / name).is_dir() and not (parts[-1] / name).is_symlink():
+            parts.append(parts[-1] / name)
+    return parts[-1]
+
+
+def files(folder: Path, below: str, endings: Iterable[str] = (".png", ".jpg", ".jpeg")) -> list[str]:
+    """The pictures directly in a folder of the data set, relative to it, in the order of the numbers in their names.
+
+    Hidden files (a Mac leaves such) are passed over.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or no picture in it.
+    """
+    place = unnested(folder / below)
+    if not place.is_dir():
+        raise FileNotFoundError(f"{place}: no such folder; the data set is incomplete, unpack it again")
+    found = [
+        path.relative_to(folder).as_posix()
+        for path in place.iterdir()
+        if path.suffix.lower() in tuple(endings) and not path.name.startswith(".")
+    ]
+    if not found:
+        raise FileNotFoundError(f"{place}: holds no picture; the data set is incomplete, unpack it again")
+    return sorted(found, key=_natural)
+
+
+def _natural(path: str) -> list[tuple[int, str]]:
+    """A key that sorts 2 before 10."""
+    return [(int(piece) if piece.isdigit() else -1, piece) for piece in re.split(r"(\d+)", path)]
+
+
+def drawn(group: str, fraction: float) -> bool:
+    """Whether a group (a patient, say) falls into a part of this size: always the same answer, on any machine."""
+    number = int.from_bytes(hashlib.sha256(group.encode()).digest()[:8], "big")
+    return number < fraction * 2**64
+
+
+def consecutive(paths: Sequence[str], part: str, heldout: float = 0.2, validation: float = 0.1) -> Sequence[str]:
+    """A stretch of numbered files as a part: neighbours, often of one patient, stay together.
+
+    Training has the first, validation the next, the held-out part the last; none is empty where there are three.
+
+    >>> [len(consecutive("abcdefghij", part)) for part in ("train", "validation", "heldout")]
+    [7, 1, 2]
+    """
+    last = len(paths) - max(round(heldout * len(paths)), 1)
+    middle = last - max(round(validation * len(paths)), 1)
+    return {"train": paths[:middle], "validation": paths[middle:last], "heldout": paths[last:]}[part]
