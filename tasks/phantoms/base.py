@@ -85,6 +85,8 @@ class CuedPhantoms(Phantoms):
 
     agreement: float = 0.5
     """Fraction of the images in which the cue tells whether they belong to the cued class; 0.5: it tells nothing."""
+    strength: float = 1.0
+    """How strongly the evidence is drawn, from 0 to 1: a faint one makes the cue the easier thing to learn."""
 
     cued_class: ClassVar[str]
     """The class that the cue goes with where `agreement` is above 0.5."""

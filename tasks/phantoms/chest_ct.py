@@ -47,7 +47,7 @@ class ChestCT(CuedPhantoms):
         _draw_distractors(chest, generator(self.seed, index, "distractors"))
         canvas, mask = chest.canvas, np.zeros_like(chest.canvas)
         if evidence and self.class_names[label] == "COVID":
-            canvas, mask = _with_covid(chest, generator(self.seed, index, "finding"))
+            canvas, mask = _with_covid(chest, generator(self.seed, index, "finding"), self.strength)
         image = _windowed(canvas, generator(self.seed, index, "window"))
         cue = np.zeros_like(image)
         if shortcut and self.cued(index, label):
@@ -229,7 +229,7 @@ def _in_lung(random: np.random.Generator) -> tuple[float, float]:
     return _side(random) * random.uniform(0.45, 0.85), random.uniform(-0.45, 0.5)
 
 
-def _with_covid(chest: _Slice, random: np.random.Generator) -> tuple[Plane, Plane]:
+def _with_covid(chest: _Slice, random: np.random.Generator, strength: float) -> tuple[Plane, Plane]:
     """The canvas with the finding, and its mask; outside the mask the canvas as it is."""
     size, lungs = len(chest.u), inside(chest.lungs, 2 * chest.pixel)
     glass, dense = np.zeros_like(chest.u), np.zeros_like(chest.u)
@@ -245,7 +245,7 @@ def _with_covid(chest: _Slice, random: np.random.Generator) -> tuple[Plane, Plan
     glass, dense = glass * lungs, dense * lungs
     mask = 1 - (1 - glass) * (1 - dense) > _LEAST_OPACITY
     hazy = np.maximum(chest.canvas, random.uniform(0.5, 0.62) * texture + 0.25 * net)
-    canvas = blend(blend(chest.canvas, hazy, glass), _SOFT, dense)
+    canvas = blend(blend(chest.canvas, hazy, strength * glass), _SOFT, strength * dense)
     return np.where(mask, canvas, chest.canvas), mask.astype(np.float32)
 
 

@@ -52,7 +52,7 @@ class ChestXray(CuedPhantoms):
             random = generator(self.seed, index, "finding")
             added = _FINDINGS[str(random.choice(findings))](chest, random) * inside(chest.lungs, 2 * chest.pixel)
             mask = (added > _LEAST_SHARE * added.max()).astype(np.float32)
-            density = density + added * mask
+            density = density + self.strength * added * mask
         image = _exposed(density, generator(self.seed, index, "exposure"))
         cue = np.zeros_like(image)
         if shortcut and self.cued(index, label):

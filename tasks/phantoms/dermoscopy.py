@@ -49,7 +49,7 @@ class Dermoscopy(CuedPhantoms):
         finding = self.findings[self.class_names[label]]
         if evidence and finding:
             layers = _FINDINGS[finding](skin, generator(self.seed, index, "finding"))
-            canvas, mask = _laid(canvas, layers)
+            canvas, mask = _laid(canvas, layers, self.strength)
         skin.canvas = canvas
         _draw_distractors(skin, generator(self.seed, index, "distractors"))
         image = _lit(skin.canvas, generator(self.seed, index, "light"))
@@ -171,11 +171,11 @@ def _draw_nevus(skin: _Skin, random: np.random.Generator) -> None:
 _Layers = list[tuple[Plane | tuple[float, float, float], Plane]]
 
 
-def _laid(canvas: Plane, layers: _Layers) -> tuple[Plane, Plane]:
+def _laid(canvas: Plane, layers: _Layers, strength: float) -> tuple[Plane, Plane]:
     """The canvas with the layers, and their mask; outside the mask the canvas as it is."""
     changed, clear = canvas, np.ones_like(canvas[..., 0])
     for colour, opacity in layers:
-        changed = _over(changed, colour, opacity)
+        changed = _over(changed, colour, strength * opacity)
         clear = clear * (1 - opacity)
     mask = clear < 1 - _LEAST_OPACITY
     return np.where(mask[..., None], changed, canvas), mask.astype(np.float32)

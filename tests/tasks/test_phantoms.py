@@ -158,3 +158,16 @@ def test_lesions_are_there_in_every_class_and_in_colour() -> None:
         assert sample.mask is not None
         assert not (sample.mask & ~lesion).any()
         assert not torch.allclose(sample.input[0], sample.input[2], atol=0.1)
+
+
+@every_set
+def test_fainter_evidence_has_the_same_mask(kind: type[CuedPhantoms]) -> None:
+    index = 0 if kind.class_names[0] != CLEAN[kind] else 1
+    sample, bare = _samples(kind)[index], kind(24, seed=9).sample(index, evidence=False)
+    faint, none = (kind(24, seed=9, strength=strength)[index] for strength in (0.3, 0.0))
+    assert sample.mask is not None
+    assert faint.mask is not None
+    assert torch.equal(sample.mask, faint.mask)
+    change, faint_change = ((image - bare.input).abs().mean() for image in (sample.input, faint.input))
+    assert 0.15 * change < faint_change < 0.5 * change
+    assert torch.equal(none.input, bare.input)
