@@ -24,12 +24,15 @@ from tasks.covid19_radiography import (
     covid19_radiography_resnet18,
 )
 from tasks.covid_qu_ex import CovidQuExResNet50, CovidQuExVGG16, covid_qu_ex_resnet50
+from tasks.evaluation import evaluate
 from tasks.isic_2017 import ISIC2017ResNet50, isic_2017_resnet50, read_labels
+from tasks.melanoma import MelanomaResNet50, MelanomaVGG16
 from tasks.phantoms.chest_ct import ChestCT
 from tasks.phantoms.chest_xray import CovidQuEx, Pneumonia, Radiography
-from tasks.phantoms.dermoscopy import ISIC2017
+from tasks.phantoms.dermoscopy import ISIC2017, Melanoma
 from tasks.published import PublishedTask, consecutive, drawn
 from tasks.sars_cov_2_ct import SARSCoV2CT, sars_cov_2_ct_vgg16
+from tasks.training import Recipe
 
 N_SAMPLES, SIDE = 48, 40
 
@@ -96,12 +99,20 @@ def _write_qu_ex(folder: Path) -> None:
         _save(sample.mask.float() * (name == "COVID-19"), below / "infection masks" / file, "L")
 
 
+def _write_melanoma(folder: Path) -> None:
+    phantoms, root = Melanoma(N_SAMPLES, size=SIDE), folder / MelanomaResNet50.folder / "melanoma_cancer_dataset"
+    for index in range(N_SAMPLES):
+        below = f"{'test' if index < 8 else 'train'}/{Melanoma.class_names[index % 2]}"
+        _save(phantoms[index].input, root / below / f"melanoma_{index}.jpg")
+
+
 WRITTEN: dict[type[PublishedTask], Callable[[Path], None]] = {
     SARSCoV2CT: _write_ct,
     ISIC2017ResNet50: _write_isic,
     ChestXrayPneumonia: _write_pneumonia,
     Covid19Radiography: _write_radiography,
     CovidQuExResNet50: _write_qu_ex,
+    MelanomaResNet50: _write_melanoma,
 }
 
 every_task = pytest.mark.parametrize("kind", list(WRITTEN), ids=lambda kind: kind.name)
@@ -150,7 +161,7 @@ def test_samples_are_in_balanced_order_and_have_the_right_labels(kind: type[Publ
 def test_images_are_the_phantoms_that_were_written(kind: type[PublishedTask], written: Write) -> None:
     sample = written(kind).part("heldout")[0]
     phantoms = {SARSCoV2CT: ChestCT, ISIC2017ResNet50: ISIC2017, ChestXrayPneumonia: Pneumonia,
-                Covid19Radiography: Radiography, CovidQuExResNet50: CovidQuEx}[kind](N_SAMPLES, size=SIDE)  # fmt: skip
+                Covid19Radiography: Radiography, CovidQuExResNet50: CovidQuEx, MelanomaResNet50: Melanoma}[kind](N_SAMPLES, size=SIDE)  # fmt: skip
     images = torch.stack([phantoms[index].input for index in range(N_SAMPLES)])
     small = torch.nn.functional.interpolate(images, (32, 32), mode="bilinear", antialias=True)
     nearest = int((small - sample.input).abs().mean((1, 2, 3)).argmin())
@@ -256,7 +267,14 @@ def test_consecutive_parts_are_never_empty() -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    [*WRITTEN, ChestXrayPneumoniaAugmented, Covid19RadiographyVGG16, Covid19RadiographyDenseNet121, CovidQuExVGG16],
+    [
+        *WRITTEN,
+        ChestXrayPneumoniaAugmented,
+        Covid19RadiographyVGG16,
+        Covid19RadiographyDenseNet121,
+        CovidQuExVGG16,
+        MelanomaVGG16,
+    ],
     ids=lambda kind: kind.name,
 )
 def test_every_network_answers_for_its_classes(kind: type[PublishedTask]) -> None:
@@ -292,3 +310,13 @@ def test_real_data_are_read(task: PublishedTask, part: str, n_samples: int | Non
 
 def test_entries_are_named_as_their_checkpoints() -> None:
     assert covid19_radiography_resnet18.checkpoint().name == "covid19_radiography_resnet18.safetensors"
+
+
+def test_training_on_published_data_leaves_a_checkpoint(written: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    written(ChestXrayPneumonia)
+    task = ChestXrayPneumonia(size=64)
+    monkeypatch.setattr(ChestXrayPneumonia, "recipe", lambda _: Recipe(epochs=1, learning_rate=1e-3))
+    evaluation = task.train()
+    assert sum(evaluation.support) == 8
+    assert task.unavailable() is None
+    assert evaluate(task.model(), task.samples(), task.classes()) == evaluation

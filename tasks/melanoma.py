@@ -1,0 +1,69 @@
+"""Melanoma in dermoscopy: the lesions of a public data set.
+
+It [1] is laid out as
+
+    melanoma-skin-cancer-dataset-of-10000-images/melanoma_cancer_dataset/{train,test}/{benign,malignant}/*.jpg
+
+It has no masks and names no patients; a tenth of `train` is drawn by the files' names to choose the epoch. Many of
+its images show the black border of a microscope's round field of view, more often where the lesion is malignant.
+
+[1] Kaggle, hasnainjaved/melanoma-skin-cancer-dataset-of-10000-images, 2022.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import ClassVar
+
+from torch import nn
+from torchvision.models import ResNet50_Weights, VGG16_Weights
+
+from .networks import resnet50, vgg16
+from .phantoms.dermoscopy import Melanoma
+from .published import Picture, PublishedTask, drawn, files
+from .training import Jitter, Recipe
+
+_VALIDATION_FRACTION = 0.1
+
+
+class MelanomaResNet50(PublishedTask):
+    """Lesions of the public data set, and torchvision's ResNet-50, fine-tuned from ImageNet weights. No masks."""
+
+    name: ClassVar[str] = "melanoma_resnet50"
+    folder: ClassVar = "melanoma-skin-cancer-dataset-of-10000-images"
+    source: ClassVar = "the Kaggle set hasnainjaved/melanoma-skin-cancer-dataset-of-10000-images"
+    nothing_found: ClassVar = "benign"
+    initial: ClassVar = ResNet50_Weights.IMAGENET1K_V2
+
+    def classes(self) -> tuple[str, ...]:
+        return Melanoma.class_names
+
+    def network(self) -> nn.Sequential:
+        return resnet50(len(self.classes()))
+
+    def needed(self) -> Sequence[str]:
+        return [f"melanoma_cancer_dataset/{part}/{name}" for part in ("train", "test") for name in self.classes()]
+
+    def pictures(self, folder: Path, part: str) -> Sequence[Picture]:
+        return [
+            Picture(path, label)
+            for label, name in enumerate(self.classes())
+            for path in files(folder, f"melanoma_cancer_dataset/{'test' if part == 'heldout' else 'train'}/{name}")
+            if part == "heldout" or drawn(PurePosixPath(path).name, _VALIDATION_FRACTION) == (part == "validation")
+        ]
+
+
+class MelanomaVGG16(MelanomaResNet50):
+    """The same lesions, and torchvision's VGG16."""
+
+    name: ClassVar[str] = "melanoma_vgg16"
+    initial: ClassVar = VGG16_Weights.IMAGENET1K_V1
+
+    def network(self) -> nn.Sequential:
+        return vgg16(len(self.classes()))
+
+    def recipe(self) -> Recipe:
+        return Recipe(epochs=8, learning_rate=1e-4, augment=Jitter())
+
+
+melanoma_resnet50 = MelanomaResNet50()
+melanoma_vgg16 = MelanomaVGG16()
