@@ -45,7 +45,7 @@ class ChestXrayPneumonia(PublishedTask):
         return [f"chest_xray/{part}/{name}" for part in ("train", "test") for name in self.classes()]
 
     def pictures(self, folder: Path, part: str) -> Sequence[Picture]:
-        val = unnested(folder / "chest_xray/val").is_dir()
+        val = unnested(folder, "chest_xray/val").is_dir()
         published = ("test",) if part == "heldout" else ("train", "val") if val else ("train",)
         return [
             Picture(path, label)

@@ -75,9 +75,9 @@ class ISIC2017ResNet50(PublishedTask):
     def pictures(self, folder: Path, part: str) -> Sequence[Picture]:
         stem = f"ISIC-2017_{'Validation' if part == 'heldout' else 'Training'}"
         images, masks = (
-            unnested(folder / f"{stem}_{what}").relative_to(folder).as_posix() for what in ("Data", "Part1_GroundTruth")
+            unnested(folder, f"{stem}_{what}").relative_to(folder).as_posix() for what in ("Data", "Part1_GroundTruth")
         )
-        labels = read_labels(folder / f"{stem}_Part3_GroundTruth.csv")
+        labels = read_labels(unnested(folder, f"{stem}_Part3_GroundTruth.csv"))
         return [
             Picture(f"{images}/{image}.jpg", label, mask=f"{masks}/{image}_segmentation.png")
             for image, label in labels.items()

@@ -9,7 +9,8 @@ import re
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import pairwise
+from pathlib import Path, PurePosixPath
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -59,7 +60,7 @@ class Pictures:
         return Sample(
             input=read_image(self.folder / picture.path, self.size),
             label=torch.tensor(picture.label),
-            id=picture.path,
+            id=_collapsed(picture.path),
             mask=self._mask(picture),
         )
 
@@ -127,7 +128,7 @@ class PublishedTask(Trainable):
         if data_folder() is None:
             return f"data not found: name the folder that holds {self.folder} with `--data DIR` or BENCH_DATA"
         for path in self.needed():
-            if not unnested(self.data() / path).exists():
+            if not unnested(self.data(), path).exists():
                 return (
                     f"data not found: no {self.data() / path}; put {self.source} there, "
                     "or name the folder that holds it with `--data DIR` or BENCH_DATA"
@@ -144,18 +145,27 @@ class PublishedTask(Trainable):
         return Recipe(epochs=8, learning_rate=3e-4, augment=Jitter())
 
 
-def unnested(path: Path) -> Path:
-    """The path, or the one below if archives were unpacked so that a folder lies in one of its own name.
+def unnested(folder: Path, below: str) -> Path:
+    """A path in a data set, or the one deeper if archives were unpacked so that folders lie in ones of their own name.
 
-    >>> unnested(Path("no/such/folder")).as_posix()
-    'no/such/folder'
+    >>> unnested(Path("data/isic"), "images/train").as_posix()
+    'data/isic/images/train'
     """
-    parts = [Path(path.anchor)] if path.anchor else [Path()]
-    for name in path.relative_to(path.anchor).parts:
-        parts.append(parts[-1] / name)
-        if (parts[-1] / name).is_dir() and not (parts[-1] / name).is_symlink():
-            parts.append(parts[-1] / name)
-    return parts[-1]
+    path = _inner(folder)
+    for name in PurePosixPath(below).parts:
+        path = _inner(path / name)
+    return path
+
+
+def _inner(path: Path) -> Path:
+    again = path / path.name
+    return again if again.is_dir() else path
+
+
+def _collapsed(path: str) -> str:
+    """The path without folders in folders of their own name: the same however the archive was unpacked."""
+    parts = PurePosixPath(path).parts
+    return "/".join(part for before, part in pairwise(("", *parts)) if part != before)
 
 
 def files(folder: Path, below: str, endings: Iterable[str] = (".png", ".jpg", ".jpeg")) -> list[str]:
@@ -166,7 +176,7 @@ def files(folder: Path, below: str, endings: Iterable[str] = (".png", ".jpg", ".
     Raises:
         FileNotFoundError: there is no such folder, or no picture in it.
     """
-    place = unnested(folder / below)
+    place = unnested(folder, below)
     if not place.is_dir():
         raise FileNotFoundError(f"{place}: no such folder; the data set is incomplete, unpack it again")
     found = [
