@@ -121,8 +121,8 @@ class PublishedTask(Trainable):
         return Pictures(folder, pictures, self.size)
 
     def data(self) -> Path:
-        """The folder of the data set."""
-        return (data_folder() or Path()) / self.folder
+        """The folder of the data set, whether it is there or not."""
+        return unnested(data_folder() or Path(), self.folder)
 
     def missing_data(self) -> str | None:
         if data_folder() is None:
@@ -151,7 +151,7 @@ def unnested(folder: Path, below: str) -> Path:
     >>> unnested(Path("data/isic"), "images/train").as_posix()
     'data/isic/images/train'
     """
-    path = _inner(folder)
+    path = folder
     for name in PurePosixPath(below).parts:
         path = _inner(path / name)
     return path

@@ -27,6 +27,7 @@ from tasks.covid_qu_ex import CovidQuExResNet50, CovidQuExVGG16, covid_qu_ex_res
 from tasks.evaluation import evaluate
 from tasks.isic_2017 import ISIC2017ResNet50, isic_2017_resnet50, read_labels
 from tasks.melanoma import MelanomaResNet50, MelanomaVGG16
+from tasks.phantoms.base import Phantoms
 from tasks.phantoms.chest_ct import ChestCT
 from tasks.phantoms.chest_xray import CovidQuEx, Pneumonia, Radiography
 from tasks.phantoms.dermoscopy import ISIC2017, Melanoma
@@ -115,6 +116,15 @@ WRITTEN: dict[type[PublishedTask], Callable[[Path], None]] = {
     MelanomaResNet50: _write_melanoma,
 }
 
+RENDERED: dict[type[PublishedTask], type[Phantoms]] = {
+    SARSCoV2CT: ChestCT,
+    ISIC2017ResNet50: ISIC2017,
+    ChestXrayPneumonia: Pneumonia,
+    Covid19Radiography: Radiography,
+    CovidQuExResNet50: CovidQuEx,
+    MelanomaResNet50: Melanoma,
+}
+
 every_task = pytest.mark.parametrize("kind", list(WRITTEN), ids=lambda kind: kind.name)
 
 
@@ -160,8 +170,7 @@ def test_samples_are_in_balanced_order_and_have_the_right_labels(kind: type[Publ
 @every_task
 def test_images_are_the_phantoms_that_were_written(kind: type[PublishedTask], written: Write) -> None:
     sample = written(kind).part("heldout")[0]
-    phantoms = {SARSCoV2CT: ChestCT, ISIC2017ResNet50: ISIC2017, ChestXrayPneumonia: Pneumonia,
-                Covid19Radiography: Radiography, CovidQuExResNet50: CovidQuEx, MelanomaResNet50: Melanoma}[kind](N_SAMPLES, size=SIDE)  # fmt: skip
+    phantoms = RENDERED[kind](N_SAMPLES, size=SIDE)
     images = torch.stack([phantoms[index].input for index in range(N_SAMPLES)])
     small = torch.nn.functional.interpolate(images, (32, 32), mode="bilinear", antialias=True)
     nearest = int((small - sample.input).abs().mean((1, 2, 3)).argmin())
@@ -227,6 +236,20 @@ def test_a_mask_of_another_shape_or_none_is_named(written: Write, tmp_path: Path
     mask.unlink()
     with pytest.raises(FileNotFoundError, match=r"0000000_segmentation.png: no such image"):
         task.samples()[0]
+
+
+@every_task
+def test_an_archive_in_a_folder_of_its_own_name_reads_the_same(
+    kind: type[PublishedTask], written: Write, tmp_path: Path
+) -> None:
+    task = written(kind)
+    before = _ids(task, "heldout")
+    outer = tmp_path / kind.folder
+    outer.rename(tmp_path / "unpacked")
+    outer.mkdir()
+    (tmp_path / "unpacked").rename(outer / kind.folder)
+    assert task.missing_data() is None
+    assert _ids(task, "heldout") == before
 
 
 def test_an_empty_folder_is_named(written: Write, tmp_path: Path) -> None:
