@@ -122,7 +122,7 @@ class PublishedTask(Trainable):
 
     def data(self) -> Path:
         """The folder of the data set, whether it is there or not."""
-        return unnested(data_folder() or Path(), self.folder)
+        return unnested((data_folder() or Path()) / self.folder)
 
     def missing_data(self) -> str | None:
         if data_folder() is None:
@@ -145,13 +145,13 @@ class PublishedTask(Trainable):
         return Recipe(epochs=8, learning_rate=3e-4, augment=Jitter())
 
 
-def unnested(folder: Path, below: str) -> Path:
+def unnested(folder: Path, below: str = "") -> Path:
     """A path in a data set, or the one deeper if archives were unpacked so that folders lie in ones of their own name.
 
     >>> unnested(Path("data/isic"), "images/train").as_posix()
     'data/isic/images/train'
     """
-    path = folder
+    path = _inner(folder)
     for name in PurePosixPath(below).parts:
         path = _inner(path / name)
     return path
