@@ -2,7 +2,8 @@
 
 Every network takes (N, 3, H, W) images in [0, 1] and answers (N, K) logits. It is a `Sequential` of
 `preprocessing` (normalizes) and `network`. Activations are not computed in place, because explainers keep
-what flows between the layers. Freshly initialised networks have torchvision's names of weights, so that its
+what flows between the layers; what torchvision's own forward does in place (a ResNet's sums, a DenseNet's last ReLU)
+it still does. Freshly initialised networks have torchvision's names of weights, so that its
 checkpoints fit those of full width.
 """
 

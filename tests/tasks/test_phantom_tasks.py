@@ -5,12 +5,17 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tasks.covid19_radiography import phantom_covid19_radiography_resnet18
+from tasks.covid19_radiography import phantom_covid19_radiography_densenet121, phantom_covid19_radiography_resnet18
 from tasks.isic_2017 import phantom_isic_2017_resnet50
 from tasks.rendered import PhantomTask
 from tasks.sars_cov_2_ct import phantom_sars_cov_2_ct_vgg16
 
-TASKS = [phantom_covid19_radiography_resnet18, phantom_isic_2017_resnet50, phantom_sars_cov_2_ct_vgg16]
+TASKS = [
+    phantom_covid19_radiography_densenet121,
+    phantom_covid19_radiography_resnet18,
+    phantom_isic_2017_resnet50,
+    phantom_sars_cov_2_ct_vgg16,
+]
 N_SAMPLES = 120
 
 every_task = pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
