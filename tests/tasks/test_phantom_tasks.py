@@ -5,12 +5,14 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tasks.brain_mri import phantom_brain_mri_vgg16
 from tasks.covid19_radiography import phantom_covid19_radiography_densenet121, phantom_covid19_radiography_resnet18
 from tasks.isic_2017 import phantom_isic_2017_resnet50
-from tasks.rendered import PhantomTask
+from tasks.rendered import PhantomTask, PhantomVGG16
 from tasks.sars_cov_2_ct import phantom_sars_cov_2_ct_vgg16
 
 TASKS = [
+    phantom_brain_mri_vgg16,
     phantom_covid19_radiography_densenet121,
     phantom_covid19_radiography_resnet18,
     phantom_isic_2017_resnet50,
@@ -43,6 +45,8 @@ def test_the_entry_keeps_the_contract(task: PhantomTask) -> None:
     assert not model.training
     assert not any(parameter.requires_grad for parameter in model.parameters())
     assert not any(getattr(module, "inplace", False) for module in model.modules())
+    if isinstance(task, PhantomVGG16):
+        assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules())
     first, again = list(task.batches(4, stop=10)), list(task.batches(4, stop=10))
     assert [len(batch.ids) for batch in first] == [4, 4, 2]
     for batch, other in zip(first, again, strict=True):
