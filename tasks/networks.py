@@ -191,19 +191,25 @@ def densenet121(
 
 def cnn(
     n_classes: int,
+    width: float = 1.0,
     mean: Sequence[float] = IMAGENET_MEAN,
     deviation: Sequence[float] = IMAGENET_DEVIATION,
 ) -> nn.Sequential:
     """A small network of plain convolutions, as one writes it first: five times convolution, ReLU, max pooling.
 
+    Args:
+        n_classes: Number K of logits.
+        width: 1 has 32, 64, 128, 128, 256 channels.
+        mean, deviation: Of the normalization, one a channel.
+
     >>> cnn(2)(torch.zeros(1, 3, 96, 96)).shape
     torch.Size([1, 2])
     """
     layers: list[nn.Module] = []
-    channels = (3, 32, 64, 128, 128, 256)
-    for before, after in pairwise(channels):
+    channels = [round(count * width) for count in (32, 64, 128, 128, 256)]
+    for before, after in pairwise((3, *channels)):
         layers += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
-    layers += [nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Linear(256 * 9, 128), nn.ReLU(), nn.Dropout(0.5)]
+    layers += [nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Linear(channels[-1] * 9, 128), nn.ReLU(), nn.Dropout(0.5)]
     return with_preprocessing(nn.Sequential(*layers, nn.Linear(128, n_classes)), mean, deviation)
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tasks.brain_mri import phantom_brain_mri_vgg16
+from tasks.chest_xray_pneumonia import phantom_chest_xray_pneumonia_cnn
 from tasks.covid19_radiography import phantom_covid19_radiography_densenet121, phantom_covid19_radiography_resnet18
 from tasks.isic_2017 import phantom_isic_2017_resnet50
 from tasks.rendered import PhantomTask, PhantomVGG16
@@ -13,6 +14,7 @@ from tasks.sars_cov_2_ct import phantom_sars_cov_2_ct_vgg16
 
 TASKS = [
     phantom_brain_mri_vgg16,
+    phantom_chest_xray_pneumonia_cnn,
     phantom_covid19_radiography_densenet121,
     phantom_covid19_radiography_resnet18,
     phantom_isic_2017_resnet50,
