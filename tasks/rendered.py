@@ -1,14 +1,14 @@
 """What a task on phantoms is: rendered samples with exact masks, a small network, its weights shipped."""
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
 from torch import nn
 
 from .networks import vgg16, without_batch_norm
-from .phantoms.base import Phantoms
+from .phantoms.base import CuedPhantoms, Phantoms
 from .training import Jitter, Recipe, Trainable
 
 
@@ -68,3 +68,16 @@ class PhantomVGG16(PhantomTask):
 
     def finished(self, network: nn.Sequential) -> nn.Sequential:
         return without_batch_norm(network)
+
+
+def with_shortcut(phantoms: Phantoms, part: str) -> CuedPhantoms:
+    """The phantoms of a part, made so that a network learns the cue: faint evidence, and a cue nearly always right.
+
+    It tells the class in 95 of 100 images of the training and validation parts, and nothing in the held-out ones.
+
+    Raises:
+        TypeError: these phantoms have no cue.
+    """
+    if not isinstance(phantoms, CuedPhantoms):
+        raise TypeError(f"{phantoms} have no cue")
+    return replace(phantoms, agreement=0.5 if part == "heldout" else 0.95, strength=0.25)
