@@ -105,6 +105,65 @@ def test_training_without_data_says_where_they_are_looked_for(bench, tmp_path):
     assert answer.err.count("\n") == 1
 
 
+TRAINABLE = """
+from collections import OrderedDict
+from pathlib import Path
+
+from torchvision.transforms import Normalize
+
+from tasks.base import checkpoint_folder
+from tasks.training import Recipe, Trainable
+
+
+class Taught(Trainable):
+    def classes(self):
+        return ("left", "right")
+
+    def network(self):
+        network = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE * SIDE, 2))
+        return nn.Sequential(OrderedDict(preprocessing=Normalize((0.5,) * 3, (0.2,) * 3), network=network))
+
+    def part(self, name):
+        first = {"train": 0, "validation": 100, "heldout": 200}[name]
+        return [ToyTask().sample(index) for index in range(first, first + 40)]
+
+    def checkpoint(self):
+        return checkpoint_folder() / "taught.safetensors"
+
+    def recipe(self):
+        return Recipe(epochs=3, learning_rate=0.01, batch_size=8)
+
+
+taught = Taught()
+"""
+
+
+def test_training_prints_the_evaluation_and_keeps_the_checkpoint(bench, write, tmp_path):
+    plugin = write(TRAINABLE)
+    before = bench(
+        "run", "--tasks", "taught", "--plugins", plugin, "--results", tmp_path / "r", "--explainers", "noise"
+    )
+    assert before.status == 1
+    assert "Skipped taught: no checkpoint" in before.out
+    answer = bench("train", "taught", "--plugins", plugin, "--from-scratch")
+    assert answer.status == 0, answer.err
+    assert "epoch 3/3: loss" in answer.err
+    assert "Held-out accuracy 1.000" in answer.out
+    assert re.search(r"class +precision +recall +F1 +n +→ left +→ right", answer.out)
+    assert re.search(r"right +1\.000 +1\.000 +1\.000 +20 +0 +20", answer.out)
+    assert (tmp_path / "cache" / "heatmark" / "checkpoints" / "taught.safetensors").is_file()
+    choice = ("--tasks", "taught", "--explainers", "noise,gradient", "--metrics", "pointing_game")
+    assert bench("run", *choice, "--plugins", plugin, "--results", tmp_path / "r").status == 0
+
+
+def test_initial_weights_that_cannot_be_read_are_one_line(bench, write, tmp_path):
+    (tmp_path / "bad.pth").write_bytes(b"not weights")
+    answer = bench("train", "taught", "--plugins", write(TRAINABLE), "--init", tmp_path / "bad.pth")
+    assert answer.status == 2
+    assert str(tmp_path / "bad.pth") in answer.err
+    assert answer.err.count("\n") == 1
+
+
 def test_the_explainer_of_the_readme_works(bench, tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
     source = next(block for block in blocks if "class" in block and "Explainer" in block)
