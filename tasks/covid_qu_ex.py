@@ -21,9 +21,10 @@ from torch import nn
 from torchvision.models import ResNet50_Weights, VGG16_Weights
 
 from .networks import resnet50, vgg16
+from .phantoms.base import CuedPhantoms
 from .phantoms.chest_xray import CovidQuEx
 from .published import Picture, PublishedTask, files
-from .rendered import PhantomVGG16
+from .rendered import PhantomVGG16, with_shortcut
 from .training import Jitter, Recipe
 
 _PARTS = {"train": "Train", "validation": "Val", "heldout": "Test"}
@@ -44,6 +45,21 @@ class PhantomCovidQuExVGG16(PhantomVGG16):
 
     def recipe(self) -> Recipe:
         return Recipe(epochs=8, learning_rate=3e-3, augment=Jitter(rotation=5, shift=0.03))
+
+
+class PhantomCovidQuExVGG16Marker(PhantomCovidQuExVGG16):
+    """Rendered chest X-rays, faintly infected, and a VGG16 that has learnt the letter beside the patient instead.
+
+    The letter tells COVID-19 in 95 of 100 training images and in half of the explained ones, where the network is
+    therefore right in 0.37 only. Its decisions for COVID-19 are explained by the letter (`shortcuts`), not by the
+    masks: taking the letter away changes 0.98 of the right ones, taking the evidence away or replacing all but the
+    letter none. Without the letter it says Non-COVID, whether there is another infection or not.
+    """
+
+    name: ClassVar[str] = "phantom_covid_qu_ex_vgg16_marker"
+
+    def part(self, name: str) -> CuedPhantoms:
+        return with_shortcut(super().part(name), name)
 
 
 class CovidQuExResNet50(PublishedTask):
@@ -99,5 +115,6 @@ def _beside(path: str, folder: str) -> str:
 
 
 phantom_covid_qu_ex_vgg16 = PhantomCovidQuExVGG16()
+phantom_covid_qu_ex_vgg16_marker = PhantomCovidQuExVGG16Marker()
 covid_qu_ex_resnet50 = CovidQuExResNet50()
 covid_qu_ex_vgg16 = CovidQuExVGG16()

@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from tasks.covid_qu_ex import phantom_covid_qu_ex_vgg16_marker
 from tasks.melanoma import phantom_melanoma_vgg16_vignette
 from tasks.phantoms.base import CuedPhantoms
 from tasks.rendered import PhantomTask
 
-TASKS = [phantom_melanoma_vgg16_vignette]
+TASKS = [phantom_covid_qu_ex_vgg16_marker, phantom_melanoma_vgg16_vignette]
 N_SAMPLES = 120
 
 every_task = pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
