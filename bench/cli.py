@@ -76,7 +76,7 @@ def run(
     tasks: Annotated[str, typer.Option(help="Names or * patterns, comma-separated.")] = "",
     explainers: Annotated[str, typer.Option(help="Names or * patterns, comma-separated.")] = "",
     metrics: Annotated[str, typer.Option(help="Names or * patterns, comma-separated.")] = "",
-    samples: Annotated[int, typer.Option(min=1, help="At most so many samples of each task.")] = 32,
+    samples: Annotated[int, typer.Option(min=1, help="At most so many samples of each task.")] = 16,
     batch_size: Annotated[int, typer.Option(min=1, help="Images explained at a time.")] = 16,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, or auto.")] = "auto",
     seed: Annotated[int, typer.Option(help="Of all that is random.")] = 0,
@@ -200,11 +200,9 @@ def _run(chosen: Catalog, settings: Settings) -> Summary:
 
 def _show_results(results: Path, summary: Summary, drawn: bool) -> None:
     if summary.ran:
-        everything = record.load(results)
         with _told():
-            shown = leaderboard(everything, summary.ran, None, None)
-            out.print(to_rich(shown))
-            whole = leaderboard(everything, None, None, None)
+            whole = leaderboard(record.load(results))
+            out.print(to_rich(whole[whole["task"].isin(summary.ran)]))
             (results / "leaderboard.md").write_text(render(whole, "markdown"), encoding="utf-8")
             (results / "leaderboard.csv").write_text(render(whole, "csv"), encoding="utf-8")
         out.print(f"Written: {results / 'leaderboard.md'} and .csv; `bench table` cuts and formats it.")
