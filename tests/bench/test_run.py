@@ -102,10 +102,10 @@ def test_a_further_metric_keeps_the_scores_that_are_there(bench, write, tmp_path
 def test_runs_of_parts_equal_one_run_bit_for_bit(bench, write, tmp_path, scores):
     plugin = write("toy = ToyTask(40)\n")
     common = ("run", "--tasks", "toy", "--plugins", plugin, "--metrics", "deletion,srg_blur,rotation")
-    bench(*common, "--results", tmp_path / "whole", "--explainers", "noise,gradient,edges")
+    bench(*common, "--results", tmp_path / "whole", "--explainers", "noise,gradient,edges", "--samples", 40)
     bench(*common, "--results", tmp_path / "parts", "--explainers", "edges", "--samples", 32)
-    bench(*common, "--results", tmp_path / "parts", "--explainers", "gradient")
-    bench(*common, "--results", tmp_path / "parts", "--explainers", "noise,gradient,edges")
+    bench(*common, "--results", tmp_path / "parts", "--explainers", "gradient", "--samples", 40)
+    bench(*common, "--results", tmp_path / "parts", "--explainers", "noise,gradient,edges", "--samples", 40)
     pd.testing.assert_frame_equal(scores(tmp_path / "parts"), scores(tmp_path / "whole"), check_exact=True)
 
 
@@ -371,12 +371,13 @@ def test_saved_attributions_are_what_was_scored(bench, write, tmp_path):
     answer = bench(*common, "--explainers", "weights,noise", "--save-attributions")
     assert "1 computed, 1 already there" in answer.out
     folder = tmp_path / "r" / "toy" / "00000" / "attributions"
-    maps = np.load(folder / "weights.npz")["attributions"]
+    with np.load(folder / "weights.npz") as saved:
+        maps = saved["attributions"]
     assert maps.shape == (6, 1, 16, 16)
     assert maps[0, 0, :, :8].min() == pytest.approx(0.3)
-    inputs = np.load(folder / "inputs.npz")
-    assert inputs["masks"].shape == (6, 1, 16, 16)
-    assert inputs["captions"][1] == "right → right"
+    with np.load(folder / "inputs.npz") as inputs:
+        assert inputs["masks"].shape == (6, 1, 16, 16)
+        assert inputs["captions"][1] == "right → right"
     assert (folder / "grid-00.png").stat().st_size > 1000
 
 
