@@ -13,8 +13,8 @@ import pandas as pd
 LEGEND = (
     "Mean over samples, in brackets its 95 % bootstrap interval. Raised number: rank, 1 + number of explainers "
     "separably better (paired Wilcoxon, Holm over the column, 5 %). * and bold: not separable from the best. † not "
-    "significantly better than every control (not asked of runtime: a control costs nothing). n= in a cell: other "
-    "samples count than in the rest of the column. – inapplicable."
+    "significantly better than every control. Runtime: one measurement a batch, so neither interval nor rank. n= in a "
+    "cell: other samples count than in the rest of the column. – inapplicable."
 )
 
 
@@ -124,7 +124,7 @@ def _cell(row: dict[str, Any], n_usual: int) -> Cell:
         best=bool(row["best"]),
         dagger=not pd.isna(row["beats_controls"]) and not row["beats_controls"],
         n=f"n={row['n']}" if row["n"] != n_usual else "",
-        interval=f"[{number(row['low'])}, {number(row['high'])}]",
+        interval="" if pd.isna(row["low"]) else f"[{number(row['low'])}, {number(row['high'])}]",
     )
 
 

@@ -138,7 +138,8 @@ def judge(scores: pd.DataFrame, control: NDArray[np.bool_], higher_is_better: bo
         scores: Samples × explainers; nan: undefined or missing.
         control: (K,), which explainers are controls: they are not ranked.
         higher_is_better: The metric's direction.
-        costs: The metric tells a cost (category runtime): nothing is compared with controls.
+        costs: The metric tells a cost (category runtime). All samples of a batch share one measurement, so tests and
+            intervals over samples would count it many times: there are none, nor a comparison with controls.
 
     Returns:
         A row an explainer: n, mean, low, high (`intervals`), rank (`ranks`), best (rank 1), beats_controls
@@ -148,7 +149,10 @@ def judge(scores: pd.DataFrame, control: NDArray[np.bool_], higher_is_better: bo
     n, mean, low, high = intervals(values)
     ranked = ~control & (n > 0)
     rank = pd.Series(pd.NA, index=scores.columns, dtype="Int64")
-    rank[ranked] = ranks(values[:, ranked], higher_is_better)
+    if costs:
+        low, high = np.full_like(mean, np.nan), np.full_like(mean, np.nan)
+    else:
+        rank[ranked] = ranks(values[:, ranked], higher_is_better)
     beats = pd.Series(pd.NA, index=scores.columns, dtype="boolean")
     if not costs and (control & (n > 0)).any():
         beats[ranked] = beats_controls(values[:, ranked], values[:, control], higher_is_better)
