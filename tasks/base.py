@@ -18,13 +18,15 @@ class Sample(NamedTuple):
     input: Tensor
     """(3, H, W) float32 in [0, 1]."""
     label: Tensor
-    """() int64, or (K,) int64 in {0, 1} for a multi-label task."""
+    """() int64, or (K,) int64 in {0, 1} for a multi-label task; there -1 where nobody knows."""
     id: str
     """Stable between runs and machines, unique within its task."""
     mask: Tensor | None = None
     """(1, H, W) bool, where the evidence lies; all False where there is none."""
     shortcut: Tensor | None = None
     """(1, H, W) bool, where a misleading cue lies (a marker, a vignette)."""
+    target: int | None = None
+    """The class whose logit is explained, and to which the mask belongs; None: the class that the model predicts."""
 
 
 class Samples(Protocol):
@@ -35,6 +37,21 @@ class Samples(Protocol):
     def __getitem__(self, index: int, /) -> Sample: ...
 
 
+class Card(NamedTuple):
+    """What people want to know of a task before they trust its numbers. One line each, for tables."""
+
+    data: str
+    """The data set by its name; for rendered images, which they imitate."""
+    network: str
+    """The architecture by its name in its paper, and what is unusual about it."""
+    ground_truth: str
+    """What the masks mark, and who drew them; "none" where there are no masks."""
+    licence: str
+    """Of the data; "not stated" where their publisher names none."""
+    citation: str
+    """Of the data: authors, title, where, year."""
+
+
 class Batch(NamedTuple):
     """Samples of one size, stacked."""
 
@@ -43,7 +60,7 @@ class Batch(NamedTuple):
     targets: Tensor | None
     """(N,) int64, the class whose logit is explained; None: the class that the model predicts."""
     labels: Tensor
-    """(N,) int64, or (N, K) int64 in {0, 1} for a multi-label task: the truth."""
+    """(N,) int64, or (N, K) int64 in {0, 1} for a multi-label task: the truth; -1 where nobody knows."""
     ids: tuple[str, ...]
     """N names, stable between runs and machines."""
     masks: Tensor | None = None
@@ -79,6 +96,10 @@ class Task(ABC):
     def samples(self) -> Samples:
         """The samples to explain: every prefix is balanced over the classes, the order never changes."""
 
+    def card(self) -> Card | None:
+        """What the task is about, for people; None: its author does not tell."""
+        return None
+
     def unavailable(self) -> str | None:
         """Why the task cannot run here and what to do about it, or None where it can."""
         return None
@@ -104,9 +125,10 @@ def collate(samples: Sequence[Sample]) -> Batch:
         raise ValueError(f"samples of one batch must have one size: {odd[0]} is not {tuple(size)}")
     masks = [sample.mask for sample in samples if sample.mask is not None]
     shortcuts = [sample.shortcut for sample in samples if sample.shortcut is not None]
+    targets = [sample.target for sample in samples if sample.target is not None]
     return Batch(
         inputs=torch.stack([sample.input for sample in samples]),
-        targets=None,
+        targets=torch.tensor(targets) if len(targets) == len(samples) else None,
         labels=torch.stack([sample.label for sample in samples]),
         ids=tuple(sample.id for sample in samples),
         masks=torch.stack(masks) if len(masks) == len(samples) else None,

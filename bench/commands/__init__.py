@@ -1,0 +1,1 @@
+"""The commands, a file each; nothing else in the house prints."""

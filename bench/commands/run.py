@@ -1,0 +1,105 @@
+"""`bench run`: let explainers explain tasks, and metrics judge them."""
+
+import traceback
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from leaderboard import figures, record
+from leaderboard.table import leaderboard, render, to_rich
+
+from .. import environment
+from ..catalog import Catalog, catalog, select
+from ..errors import UserError
+from ..runner import Event, Settings, n_steps, run_task
+from ..summary import Summary
+from .console import Data, Plugins, Results, out, progress_bar, told, use_data
+
+
+def run(
+    everything: Annotated[bool, typer.Option("--all", help="Every task, explainer and metric.")] = False,
+    tasks: Annotated[str, typer.Option(help="Names or * patterns, comma-separated.")] = "",
+    explainers: Annotated[str, typer.Option(help="Names or * patterns, comma-separated.")] = "",
+    metrics: Annotated[str, typer.Option(help="Names or * patterns, comma-separated.")] = "",
+    samples: Annotated[int, typer.Option(min=1, help="At most so many samples of each task.")] = 16,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images explained at a time.")] = 16,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, or auto.")] = "auto",
+    seed: Annotated[int, typer.Option(help="Of all that is random.")] = 0,
+    results: Results = Path("results"),
+    data: Data = None,
+    plugins: Plugins = None,
+    save_attributions: Annotated[bool, typer.Option(help="Keep the maps, and draw them.")] = False,
+) -> None:
+    """Let every chosen explainer explain every chosen task, and every chosen metric judge it."""
+    if not (everything or tasks or explainers or metrics):
+        raise UserError(
+            "say what to run: --all, or some of --tasks, --explainers, --metrics (names or patterns as in `bench list`)"
+        )
+    use_data(data)
+    chosen = _choose(catalog(plugins or ()), tasks, explainers, metrics)
+    settings = Settings(results, environment.device_of(device), samples, batch_size, seed, save_attributions)
+    summary = _run(chosen, settings)
+    _show_results(results, summary, save_attributions)
+    named = {part.strip() for part in tasks.split(",")}
+    if summary.failures or not summary.ran or named & summary.unavailable.keys():
+        raise typer.Exit(1)
+
+
+def _choose(found: Catalog, tasks: str, explainers: str, metrics: str) -> Catalog:
+    """What to run: an empty choice is all of a kind."""
+    return Catalog(
+        tasks=select(found.tasks, tasks or "*", "task"),
+        explainers=select(found.explainers, explainers or "*", "explainer"),
+        metrics=select(found.metrics, metrics or "*", "metric"),
+    )
+
+
+def _run(chosen: Catalog, settings: Settings) -> Summary:
+    environment.compute_exactly()
+    summary = Summary()
+    runnable = {}
+    for name, task in chosen.tasks.items():
+        reason = task.unavailable()
+        if reason is None:
+            runnable[name] = task
+        else:
+            summary.unavailable[name] = reason
+    with progress_bar() as bar:
+        step = bar.add_task("", total=None)
+        totals = {name: n_steps(task, len(chosen.explainers), settings.n_samples) for name, task in runnable.items()}
+        bar.update(step, total=sum(totals.values()))
+
+        def report(event: Event) -> None:
+            if event.ended:
+                summary.add(event)
+                bar.advance(step)
+            else:
+                bar.update(step, description=f"{event.task} {event.shard}: {event.explainer}")
+
+        for name, task in runnable.items():
+            run_task(name, task, replace(chosen, tasks={name: task}), settings, report)
+            summary.ran.append(name)
+    return summary
+
+
+def _show_results(results: Path, summary: Summary, drawn: bool) -> None:
+    if summary.ran:
+        with told():
+            whole = leaderboard(record.load(results))
+            out.print(to_rich(whole[whole["task"].isin(summary.ran)]))
+            (results / "leaderboard.md").write_text(render(whole, "markdown"), encoding="utf-8")
+            (results / "leaderboard.csv").write_text(render(whole, "csv"), encoding="utf-8")
+        out.print(f"Written: {results / 'leaderboard.md'} and .csv; `bench table` cuts and formats it.")
+    if drawn and summary.ran:
+        with told():
+            sheets = figures.attribution_grids(results)
+        out.print(f"Maps drawn: {len(sheets)} sheets, {sheets[0].parent / '*.png'} and on", soft_wrap=True)
+    for line in summary.lines():
+        out.print(escape(line), soft_wrap=True, highlight=False)
+    if summary.errors:
+        log = results / "failures.log"
+        log.write_text("\n".join("".join(traceback.format_exception(error)) for error in summary.errors))
+        out.print(f"Tracebacks: {log}")

@@ -1,0 +1,27 @@
+"""`bench table`: the leaderboard of a results folder."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from leaderboard import record
+from leaderboard.table import leaderboard, render, to_rich
+
+from .console import Results, names, out, told
+
+
+def table(
+    results: Results = Path("results"),
+    tasks: Annotated[str, typer.Option(help="Only these, comma-separated.")] = "",
+    family: Annotated[str, typer.Option(help="Only these families of metrics, comma-separated.")] = "",
+    outcome: Annotated[str, typer.Option(help="Only samples of this outcome: 'true positive', ….")] = "",
+    format: Annotated[Literal["text", "markdown", "csv", "latex"], typer.Option()] = "text",
+) -> None:
+    """Print the leaderboard of a results folder."""
+    with told():
+        rows = leaderboard(record.load(results), names(tasks), names(family), names(outcome))
+        if format == "text":
+            out.print(to_rich(rows))
+        else:
+            typer.echo(render(rows, format))
