@@ -30,7 +30,6 @@ from .networks import squeezenet1_0, vgg16
 from .phantoms.brain_mri import CLASSES, BrainMRI
 from .published import Box, Picture, PublishedTask
 from .rendered import PhantomVGG16
-from .training import Jitter, Recipe
 
 _TABLE = "annotations/images.csv"
 _COLUMNS = ("path", "part", "label", "cheng_id", "width", "height", "x0", "y0", "x1", "y1")
@@ -76,6 +75,8 @@ class BrainTumorMRI(PublishedTask):
     source: ClassVar = f"the Kaggle set sartajbhuvaji/brain-tumor-classification-mri and its {_TABLE}"
     nothing_found: ClassVar = "no_tumor"
     initial: ClassVar = SqueezeNet1_0_Weights.IMAGENET1K_V1
+    epochs: ClassVar = 6
+    learning_rate: ClassVar = 4e-4
 
     def classes(self) -> tuple[str, ...]:
         return CLASSES
@@ -89,21 +90,16 @@ class BrainTumorMRI(PublishedTask):
     def pictures(self, folder: Path, part: str) -> Sequence[Picture]:
         return [row.picture() for row in _rows(read_table(folder / _TABLE), part)]
 
-    def recipe(self) -> Recipe:
-        return Recipe(epochs=6, learning_rate=4e-4, augment=Jitter())
-
 
 class BrainTumorMRIVGG16(BrainTumorMRI):
     """The same slices, and torchvision's VGG16, fine-tuned from ImageNet weights."""
 
     name: ClassVar = "brain_mri_vgg16"
     initial: ClassVar = VGG16_Weights.IMAGENET1K_V1
+    learning_rate: ClassVar = 1e-4
 
     def network(self) -> nn.Sequential:
         return vgg16(len(CLASSES))
-
-    def recipe(self) -> Recipe:
-        return Recipe(epochs=6, learning_rate=1e-4, augment=Jitter())
 
 
 def read_table(path: Path) -> list[Slice]:

@@ -19,11 +19,12 @@ from typing import ClassVar
 
 from torch import nn
 
+from .augmentation import Augment, Jitter, of_the_studies
+from .fitting import Recipe
 from .networks import cnn
 from .phantoms.chest_xray import Pneumonia
 from .published import Picture, PublishedTask, drawn, files, unnested
 from .rendered import PhantomTask
-from .training import Jitter, Recipe
 
 _VALIDATION_FRACTION = 0.1
 
@@ -51,10 +52,13 @@ class PhantomPneumonia(PhantomTask):
 class ChestXrayPneumonia(PublishedTask):
     """The public radiographs, and a small network of plain convolutions, fitted from scratch without augmentation."""
 
-    name: ClassVar = "chest_xray_pneumonia_cnn"
+    name: ClassVar[str] = "chest_xray_pneumonia_cnn"
     folder: ClassVar = "chest-xray-pneumonia"
     source: ClassVar = "the Kaggle set paultimothymooney/chest-xray-pneumonia"
     nothing_found: ClassVar = "NORMAL"
+    epochs: ClassVar[int] = 12
+    learning_rate: ClassVar = 1e-3
+    augment: ClassVar[Augment | None] = None
 
     def classes(self) -> tuple[str, ...]:
         return Pneumonia.class_names
@@ -76,17 +80,13 @@ class ChestXrayPneumonia(PublishedTask):
             if part == "heldout" or drawn(patient(path), _VALIDATION_FRACTION) == (part == "validation")
         ]
 
-    def recipe(self) -> Recipe:
-        return Recipe(epochs=12, learning_rate=1e-3)
-
 
 class ChestXrayPneumoniaAugmented(ChestXrayPneumonia):
     """The same, with augmentation."""
 
     name: ClassVar = "chest_xray_pneumonia_cnn_augmented"
-
-    def recipe(self) -> Recipe:
-        return Recipe(epochs=20, learning_rate=1e-3, augment=Jitter())
+    epochs: ClassVar = 20
+    augment: ClassVar = of_the_studies()
 
 
 def patient(path: str) -> str:

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from torch import nn
-from torchvision.models import ResNet50_Weights
+from torchvision.models import ResNet50_Weights, SqueezeNet1_0_Weights
 
-from .networks import resnet50
+from .networks import resnet50, squeezenet1_0
 from .phantoms.dermoscopy import ISIC2017
 from .published import Picture, PublishedTask, drawn, unnested
 from .rendered import PhantomTask
@@ -53,7 +53,7 @@ class ISIC2017ResNet50(PublishedTask):
     published training part is kept from training to choose the epoch.
     """
 
-    name: ClassVar = "isic_2017_resnet50"
+    name: ClassVar[str] = "isic_2017_resnet50"
     folder: ClassVar = "isic-2017"
     source: ClassVar = "the images and ground truth of parts 1 and 3 of the ISIC 2017 challenge"
     nothing_found: ClassVar = "nevus"
@@ -83,6 +83,17 @@ class ISIC2017ResNet50(PublishedTask):
             for image, label in labels.items()
             if part == "heldout" or drawn(image, _VALIDATION_FRACTION) == (part == "validation")
         ]
+
+
+class ISIC2017SqueezeNet(ISIC2017ResNet50):
+    """The same lesions, and torchvision's SqueezeNet 1.0, small enough to be fine-tuned without a GPU."""
+
+    name: ClassVar[str] = "isic_2017_squeezenet"
+    initial: ClassVar = SqueezeNet1_0_Weights.IMAGENET1K_V1
+    learning_rate: ClassVar = 4e-4
+
+    def network(self) -> nn.Sequential:
+        return squeezenet1_0(len(self.classes()))
 
 
 def read_labels(path: Path) -> dict[str, int]:
@@ -118,3 +129,4 @@ def _label(row: Mapping[str, str | None], line: int) -> int:
 
 phantom_isic_2017_resnet50 = PhantomISIC2017ResNet50()
 isic_2017_resnet50 = ISIC2017ResNet50()
+isic_2017_squeezenet = ISIC2017SqueezeNet()

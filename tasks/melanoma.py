@@ -17,27 +17,42 @@ from typing import ClassVar
 from torch import nn
 from torchvision.models import ResNet50_Weights, VGG16_Weights
 
+from .augmentation import Jitter, of_the_studies
+from .fitting import Recipe
 from .networks import resnet50, vgg16
 from .phantoms.base import CuedPhantoms
 from .phantoms.dermoscopy import Melanoma
 from .published import Picture, PublishedTask, drawn, files
-from .rendered import PhantomVGG16, with_shortcut
-from .training import Jitter, Recipe
+from .rendered import PhantomTask, PhantomVGG16, with_shortcut
 
 _VALIDATION_FRACTION = 0.1
 
 
-class PhantomMelanomaVGG16(PhantomVGG16):
-    """Rendered lesions of the skin, benign or malignant, and a small VGG16."""
+class PhantomMelanoma(PhantomTask):
+    """Rendered lesions of the skin, benign or malignant."""
 
     phantoms: ClassVar = Melanoma
-    name: ClassVar[str] = "phantom_melanoma_vgg16"
     nothing_found: ClassVar = "benign"
     mean: ClassVar = (0.6, 0.48, 0.42)
     deviation: ClassVar = (0.25, 0.21, 0.19)
 
-    def recipe(self) -> Recipe:
-        return Recipe(epochs=8, learning_rate=3e-3, augment=Jitter(rotation=5, shift=0.03))
+
+class PhantomMelanomaVGG16(PhantomMelanoma, PhantomVGG16):
+    """Rendered lesions of the skin, benign or malignant, and a small VGG16.
+
+    The microscope's black border is there as often in both classes.
+    """
+
+    name: ClassVar[str] = "phantom_melanoma_vgg16"
+
+
+class PhantomMelanomaResNet50(PhantomMelanoma):
+    """Rendered lesions of the skin, benign or malignant, and a small ResNet-50."""
+
+    name: ClassVar[str] = "phantom_melanoma_resnet50"
+
+    def network(self) -> nn.Sequential:
+        return resnet50(len(self.classes()), width=5 / 32, mean=self.mean, deviation=self.deviation)
 
 
 class PhantomMelanomaVGG16Vignette(PhantomMelanomaVGG16):
@@ -59,13 +74,17 @@ class PhantomMelanomaVGG16Vignette(PhantomMelanomaVGG16):
 
 
 class MelanomaResNet50(PublishedTask):
-    """Lesions of the public data set, and torchvision's ResNet-50, fine-tuned from ImageNet weights. No masks."""
+    """Lesions of the public data set, and torchvision's ResNet-50, fine-tuned from ImageNet weights. No masks.
+
+    Vignettes are simulated on half of the training images, so that the black border tells nothing.
+    """
 
     name: ClassVar[str] = "melanoma_resnet50"
     folder: ClassVar = "melanoma-skin-cancer-dataset-of-10000-images"
     source: ClassVar = "the Kaggle set hasnainjaved/melanoma-skin-cancer-dataset-of-10000-images"
     nothing_found: ClassVar = "benign"
     initial: ClassVar = ResNet50_Weights.IMAGENET1K_V2
+    augment: ClassVar = of_the_studies(vignette=True)
 
     def classes(self) -> tuple[str, ...]:
         return Melanoma.class_names
@@ -90,14 +109,30 @@ class MelanomaVGG16(MelanomaResNet50):
 
     name: ClassVar[str] = "melanoma_vgg16"
     initial: ClassVar = VGG16_Weights.IMAGENET1K_V1
+    learning_rate: ClassVar = 1e-4
 
     def network(self) -> nn.Sequential:
         return vgg16(len(self.classes()))
 
-    def recipe(self) -> Recipe:
-        return Recipe(epochs=8, learning_rate=1e-4, augment=Jitter())
+
+class MelanomaResNet50WithoutVignettes(MelanomaResNet50):
+    """The same, trained without the simulation: what the network makes of the border is the question."""
+
+    name: ClassVar[str] = "melanoma_resnet50_without_vignettes"
+    augment: ClassVar = of_the_studies()
 
 
+class MelanomaVGG16WithoutVignettes(MelanomaVGG16):
+    """The same, trained without the simulation: what the network makes of the border is the question."""
+
+    name: ClassVar[str] = "melanoma_vgg16_without_vignettes"
+    augment: ClassVar = of_the_studies()
+
+
+phantom_melanoma_resnet50 = PhantomMelanomaResNet50()
+phantom_melanoma_vgg16 = PhantomMelanomaVGG16()
 phantom_melanoma_vgg16_vignette = PhantomMelanomaVGG16Vignette()
 melanoma_resnet50 = MelanomaResNet50()
 melanoma_vgg16 = MelanomaVGG16()
+melanoma_resnet50_without_vignettes = MelanomaResNet50WithoutVignettes()
+melanoma_vgg16_without_vignettes = MelanomaVGG16WithoutVignettes()

@@ -17,10 +17,12 @@ import torch
 from torch import Tensor
 from torchvision.models import WeightsEnum
 
+from .augmentation import Augment, of_the_studies
 from .base import Sample, Samples, balanced_order, checkpoint_folder, data_folder
+from .fitting import Recipe
 from .images import check_same_shape, read_image, read_mask
 from .networks import imagenet_weights
-from .training import Jitter, Recipe, Trainable
+from .training import Trainable
 
 
 class Box(NamedTuple):
@@ -95,6 +97,10 @@ class PublishedTask(Trainable):
     """The class that means «nothing found»."""
     initial: ClassVar[WeightsEnum | None] = None
     """The ImageNet weights to start from; None: from scratch."""
+    epochs: ClassVar[int] = 8
+    learning_rate: ClassVar[float] = 3e-4
+    augment: ClassVar[Augment | None] = of_the_studies()
+    """Of the training images."""
 
     @abstractmethod
     def needed(self) -> Sequence[str]:
@@ -142,7 +148,7 @@ class PublishedTask(Trainable):
         return None if self.initial is None else imagenet_weights(self.initial)
 
     def recipe(self) -> Recipe:
-        return Recipe(epochs=8, learning_rate=3e-4, augment=Jitter())
+        return Recipe(self.epochs, self.learning_rate, augment=self.augment)
 
 
 def unnested(folder: Path, below: str = "") -> Path:

@@ -7,9 +7,11 @@ from typing import ClassVar
 
 from torch import nn
 
+from .augmentation import Jitter
+from .fitting import Recipe
 from .networks import vgg16, without_batch_norm
 from .phantoms.base import CuedPhantoms, Phantoms
-from .training import Jitter, Recipe, Trainable
+from .training import Trainable
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,6 @@ from .networks import vgg16
 from .phantoms.chest_ct import ChestCT
 from .published import Picture, PublishedTask, consecutive, files
 from .rendered import PhantomVGG16
-from .training import Jitter, Recipe
 
 
 class PhantomChestCTVGG16(PhantomVGG16):
@@ -48,6 +47,7 @@ class SARSCoV2CT(PublishedTask):
     source: ClassVar = "the Kaggle set plameneduardo/sarscov2-ctscan-dataset"
     nothing_found: ClassVar = "non-COVID"
     initial: ClassVar = VGG16_Weights.IMAGENET1K_V1
+    learning_rate: ClassVar = 1e-4
 
     def classes(self) -> tuple[str, ...]:
         return ChestCT.class_names
@@ -64,9 +64,6 @@ class SARSCoV2CT(PublishedTask):
             for label, name in enumerate(self.classes())
             for path in consecutive(files(folder, name), part)
         ]
-
-    def recipe(self) -> Recipe:
-        return Recipe(epochs=8, learning_rate=1e-4, augment=Jitter())
 
 
 phantom_sars_cov_2_ct_vgg16 = PhantomChestCTVGG16()

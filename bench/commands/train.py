@@ -7,13 +7,16 @@ from typing import Annotated
 
 import typer
 from rich import box
+from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
 from tasks.evaluation import Evaluation
-from tasks.training import Progress as Epoch
+from tasks.fitting import Progress as State
+from tasks.memory import Duplicate
 from tasks.training import Trainable
 
+from .. import environment
 from ..catalog import catalog, select
 from ..errors import UserError
 from .console import Data, Plugins, out, progress_bar, told, use_data
@@ -23,38 +26,63 @@ def train(
     name: Annotated[str, typer.Argument(help="The task whose network is to be trained.")],
     init: Annotated[Path | None, typer.Option(metavar="FILE", help="Weights to start from.")] = None,
     from_scratch: Annotated[bool, typer.Option(help="Start from random weights.")] = False,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, or auto.")] = "auto",
     data: Data = None,
     plugins: Plugins = None,
 ) -> None:
-    """Train a task's network, evaluate it on the held-out part, and keep the checkpoint."""
+    """Train a task's network, evaluate it on the held-out part, and keep the checkpoint.
+
+    A training that was stopped goes on after its last whole epoch when the same command is given again.
+    """
     use_data(data)
     task = next(iter(select(catalog(plugins or ()).tasks, name, "task").values()))
     if not isinstance(task, Trainable):
         raise UserError(f"{name} brings its own model: there is nothing to train")
-    with told(), _epochs(name) as show:
-        evaluation = task.train(init, from_scratch, show)
-    out.print(_evaluation_table(evaluation))
+    with told(), _report(name) as show:
+        training = task.train(init, from_scratch, show, environment.device_of(device))
+    out.print(_evaluation_table(training.evaluation))
+    for line in _duplicate_lines(training.duplicates):
+        out.print(escape(line), soft_wrap=True, highlight=False)
     out.print(f"checkpoint: {task.checkpoint()}", soft_wrap=True)
 
 
 @contextmanager
-def _epochs(name: str) -> Iterator["EpochReport"]:
+def _report(name: str) -> Iterator["TrainingReport"]:
     with progress_bar() as bar:
-        yield EpochReport(bar, name)
+        yield TrainingReport(bar, name)
 
 
-class EpochReport:
-    """Shows how training goes."""
+class TrainingReport:
+    """Shows how training goes: a bar with the time left, a line an epoch."""
 
     def __init__(self, bar: Progress, name: str) -> None:
         self._bar = bar
-        self._step = bar.add_task(f"training {name}", total=None)
+        self._name = name
+        self._stage = ""
+        self._step = bar.add_task(name, total=None)
 
-    def __call__(self, epoch: Epoch) -> None:
-        self._bar.update(self._step, total=epoch.n_epochs, completed=epoch.epoch)
-        self._bar.console.print(
-            f"epoch {epoch.epoch}/{epoch.n_epochs}: loss {epoch.loss:.4f}, validation accuracy {epoch.accuracy:.3f}"
+    def __call__(self, state: State) -> None:
+        kind = state.stage.partition(" ")[0]
+        if kind != self._stage.partition(" ")[0] or (kind == "reading" and state.stage != self._stage):
+            self._bar.reset(self._step)  # another kind of work takes another time
+        self._stage = state.stage
+        self._bar.update(
+            self._step, total=state.total, completed=state.done, description=f"{self._name}: {state.stage}"
         )
+        if state.scores is not None:
+            loss, score = state.scores.loss, state.scores.score
+            self._bar.console.print(f"{state.stage}: loss {loss:.4f}, validation score {score:.3f}")
+
+
+def _duplicate_lines(duplicates: list[Duplicate]) -> list[str]:
+    """How many images were left out because a later part has them too, and the first three of each part."""
+    lines = []
+    for part in sorted({duplicate.part for duplicate in duplicates}):
+        found = [duplicate for duplicate in duplicates if duplicate.part == part]
+        named = ", ".join(f"{duplicate.dropped} = {duplicate.kept}" for duplicate in found[:3])
+        more = ", …" if len(found) > 3 else ""
+        lines.append(f"left out of training, {len(found)} images that are also in the part {part}: {named}{more}")
+    return lines
 
 
 def _evaluation_table(evaluation: Evaluation) -> Table:

@@ -112,7 +112,8 @@ from pathlib import Path
 from torchvision.transforms import Normalize
 
 from tasks.base import checkpoint_folder
-from tasks.training import Recipe, Trainable
+from tasks.fitting import Recipe
+from tasks.training import Trainable
 
 
 class Taught(Trainable):
@@ -147,7 +148,7 @@ def test_training_prints_the_evaluation_and_keeps_the_checkpoint(bench, write, t
     assert "Skipped taught: no checkpoint" in before.out
     answer = bench("train", "taught", "--plugins", plugin, "--from-scratch")
     assert answer.status == 0, answer.err
-    assert "epoch 3/3: loss" in answer.err
+    assert "epoch 3 of 3: loss" in answer.err
     assert "Held-out accuracy 1.000" in answer.out
     assert re.search(r"class +precision +recall +F1 +n +→ left +→ right", answer.out)
     assert re.search(r"right +1\.000 +1\.000 +1\.000 +20 +0 +20", answer.out)

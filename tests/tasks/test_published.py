@@ -25,6 +25,7 @@ from tasks.covid19_radiography import (
 )
 from tasks.covid_qu_ex import CovidQuExResNet50, CovidQuExVGG16, covid_qu_ex_resnet50
 from tasks.evaluation import evaluate
+from tasks.fitting import Recipe
 from tasks.isic_2017 import ISIC2017ResNet50, isic_2017_resnet50, read_labels
 from tasks.melanoma import MelanomaResNet50, MelanomaVGG16
 from tasks.phantoms.base import Phantoms
@@ -33,7 +34,6 @@ from tasks.phantoms.chest_xray import CovidQuEx, Pneumonia, Radiography
 from tasks.phantoms.dermoscopy import ISIC2017, Melanoma
 from tasks.published import PublishedTask, consecutive, drawn
 from tasks.sars_cov_2_ct import SARSCoV2CT, sars_cov_2_ct_vgg16
-from tasks.training import Recipe
 
 N_SAMPLES, SIDE = 48, 40
 
@@ -339,7 +339,7 @@ def test_training_on_published_data_leaves_a_checkpoint(written: Write, monkeypa
     written(ChestXrayPneumonia)
     task = ChestXrayPneumonia(size=64)
     monkeypatch.setattr(ChestXrayPneumonia, "recipe", lambda _: Recipe(epochs=1, learning_rate=1e-3))
-    evaluation = task.train()
+    evaluation = task.train().evaluation
     assert sum(evaluation.support) == 8
     assert task.unavailable() is None
     assert evaluate(task.model(), task.samples(), task.classes()) == evaluation
