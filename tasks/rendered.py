@@ -11,6 +11,7 @@ from .augmentation import Jitter
 from .fitting import Recipe
 from .networks import vgg16, without_batch_norm
 from .phantoms.base import CuedPhantoms, Phantoms
+from .publishing import PARTS, Layout, publish
 from .training import Trainable
 
 
@@ -49,6 +50,24 @@ class PhantomTask(Trainable):
 
     def recipe(self) -> Recipe:
         return Recipe(epochs=14, learning_rate=3e-3, augment=Jitter(rotation=5, shift=0.03))
+
+    def layout(self) -> Layout | None:
+        """How the data set that the phantoms imitate is published; None: they imitate none."""
+        return None
+
+    def publish(self, folder: Path, n_samples: int = 200, size: int | None = None, seed: int = 0) -> Path:
+        """Write phantoms as the real counterpart is published, so that its task reads them.
+
+        See `tasks.publishing.publish`, for errors too. The default size is the task's.
+
+        Raises:
+            ValueError: they imitate no published data set.
+        """
+        layout = self.layout()
+        if layout is None:
+            raise ValueError(f"{self.name}: imitates no published data set, so there is no layout to write")
+        parts = {name: self.part(name) for name in PARTS}
+        return publish(layout, parts, folder, n_samples, size or self.size, seed)
 
     @abstractmethod
     def network(self) -> nn.Sequential: ...

@@ -12,7 +12,7 @@ slices differ in size and proportion, some carry an alpha channel. Not every pat
 plameneduardo/sarscov2-ctscan-dataset.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -22,6 +22,7 @@ from torchvision.models import VGG16_Weights
 from .networks import vgg16
 from .phantoms.chest_ct import ChestCT
 from .published import Picture, PublishedTask, consecutive, files
+from .publishing import Layout, rendered, write_picture
 from .rendered import PhantomVGG16
 
 
@@ -37,6 +38,9 @@ class PhantomChestCTVGG16(PhantomVGG16):
     nothing_found: ClassVar = "non-COVID"
     mean: ClassVar = (0.48,) * 3
     deviation: ClassVar = (0.32,) * 3
+
+    def layout(self) -> Layout:
+        return Layout(SARSCoV2CT.folder, _write)
 
 
 class SARSCoV2CT(PublishedTask):
@@ -64,6 +68,18 @@ class SARSCoV2CT(PublishedTask):
             for label, name in enumerate(self.classes())
             for path in consecutive(files(folder, name), part)
         ]
+
+
+def _write(folder: Path, parts: Mapping[str, ChestCT]) -> None:
+    """The parts are stretches of the numbers; sizes vary, every other file has an alpha channel."""
+    stems = {"COVID": "Covid", "non-COVID": "Non-Covid"}
+    n_before = 0
+    for phantoms in parts.values():
+        for index, number, name, sample in rendered(phantoms):
+            path = folder / name / f"{stems[name]} ({n_before + number + 1}).png"
+            size = (phantoms.size + index % 3, phantoms.size)
+            write_picture(path, sample.input, ("RGB", "RGBA")[number % 2], size)
+        n_before += len(phantoms) // len(phantoms.class_names)
 
 
 phantom_sars_cov_2_ct_vgg16 = PhantomChestCTVGG16()
