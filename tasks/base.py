@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import platformdirs
 import torch
@@ -37,6 +37,16 @@ class Samples(Protocol):
     def __getitem__(self, index: int, /) -> Sample: ...
 
 
+class DataSet(NamedTuple):
+    """A published data set, as its users cite it. One line each, for tables."""
+
+    name: str
+    licence: str
+    """As its publisher states it; where none was found, that."""
+    citation: str
+    """Authors, title, where, year."""
+
+
 class Card(NamedTuple):
     """What people want to know of a task before they trust its numbers. One line each, for tables."""
 
@@ -47,9 +57,11 @@ class Card(NamedTuple):
     ground_truth: str
     """What the masks mark, and who drew them; "none" where there are no masks."""
     licence: str
-    """Of the data; "not stated" where their publisher names none."""
+    """Of the data, as their publisher states it."""
     citation: str
     """Of the data: authors, title, where, year."""
+    kind: Literal["real", "phantom", "shortcut"] = "real"
+    """Published images; rendered ones; rendered ones with which the network has learnt a misleading cue."""
 
 
 class Batch(NamedTuple):

@@ -15,7 +15,8 @@ sources, so their size and contrast give them away; 14 images labelled pituitary
 (the published label is kept).
 
 [1] Kaggle, sartajbhuvaji/brain-tumor-classification-mri, 2020.
-[2] Cheng, Brain tumor dataset, figshare 1512427, 2017.
+[2] Cheng, Brain tumor dataset, figshare 1512427, 2017: slices of Cheng et al., Enhanced performance of brain tumor
+classification via tumor region augmentation and partition, PLOS ONE 2015, where three radiologists drew the tumours.
 """
 
 import csv
@@ -26,6 +27,7 @@ from typing import ClassVar, NamedTuple
 from torch import nn
 from torchvision.models import SqueezeNet1_0_Weights, VGG16_Weights
 
+from .base import DataSet
 from .networks import squeezenet1_0, vgg16
 from .phantoms.brain_mri import CLASSES, BrainMRI
 from .published import Box, Picture, PublishedTask
@@ -35,12 +37,20 @@ _TABLE = "annotations/images.csv"
 _COLUMNS = ("path", "part", "label", "cheng_id", "width", "height", "x0", "y0", "x1", "y1")
 _VALIDATION_FRACTION = 0.12
 
+BRAIN_TUMOUR_MRI = DataSet(
+    name="Brain Tumor Classification (MRI)",
+    licence="MIT",
+    citation="Bhuvaji et al., Brain tumor classification (MRI), Kaggle 2020; boxes: Cheng et al., Enhanced performance "
+    "of brain tumor classification via tumor region augmentation and partition, PLOS ONE 2015",
+)
+
 
 class PhantomBrainMRI(PhantomVGG16):
     """Rendered brain slices with glioma, meningioma, pituitary tumour or none, and a small VGG16. Masks are exact."""
 
     phantoms: ClassVar = BrainMRI
     name: ClassVar = "phantom_brain_mri_vgg16"
+    data_set: ClassVar = BRAIN_TUMOUR_MRI
     nothing_found: ClassVar = "no_tumor"
     mean: ClassVar = (0.22,) * 3
     deviation: ClassVar = (0.2,) * 3
@@ -75,6 +85,9 @@ class BrainTumorMRI(PublishedTask):
     source: ClassVar = f"the Kaggle set sartajbhuvaji/brain-tumor-classification-mri and its {_TABLE}"
     nothing_found: ClassVar = "no_tumor"
     initial: ClassVar = SqueezeNet1_0_Weights.IMAGENET1K_V1
+    data_set: ClassVar = BRAIN_TUMOUR_MRI
+    architecture: ClassVar[str] = "SqueezeNet 1.0"
+    ground_truth: ClassVar = "tumour boxes, about outlines drawn by three radiologists"
     epochs: ClassVar = 6
     learning_rate: ClassVar = 4e-4
 
@@ -96,6 +109,7 @@ class BrainTumorMRIVGG16(BrainTumorMRI):
 
     name: ClassVar = "brain_mri_vgg16"
     initial: ClassVar = VGG16_Weights.IMAGENET1K_V1
+    architecture: ClassVar[str] = "VGG16"
     learning_rate: ClassVar = 1e-4
 
     def network(self) -> nn.Sequential:

@@ -20,6 +20,7 @@ from typing import ClassVar
 from torch import nn
 
 from .augmentation import Augment, Jitter, of_the_studies
+from .base import DataSet
 from .fitting import Recipe
 from .networks import cnn
 from .phantoms.chest_xray import Pneumonia
@@ -27,6 +28,13 @@ from .published import Picture, PublishedTask, drawn, files, unnested
 from .rendered import PhantomTask
 
 _VALIDATION_FRACTION = 0.1
+
+CHEST_XRAY_PNEUMONIA = DataSet(
+    name="Chest X-Ray Images (Pneumonia)",
+    licence="CC BY 4.0",
+    citation="Kermany et al., Identifying medical diagnoses and treatable diseases by image-based deep learning, "
+    "Cell 2018",
+)
 
 
 class PhantomPneumonia(PhantomTask):
@@ -38,6 +46,8 @@ class PhantomPneumonia(PhantomTask):
 
     phantoms: ClassVar = Pneumonia
     name: ClassVar = "phantom_chest_xray_pneumonia_cnn"
+    data_set: ClassVar = CHEST_XRAY_PNEUMONIA
+    architecture: ClassVar[str] = "plain CNN, 1/2 as wide"
     nothing_found: ClassVar = "NORMAL"
     mean: ClassVar = (0.45,) * 3
     deviation: ClassVar = (0.28,) * 3
@@ -53,6 +63,8 @@ class ChestXrayPneumonia(PublishedTask):
     """The public radiographs, and a small network of plain convolutions, fitted from scratch without augmentation."""
 
     name: ClassVar[str] = "chest_xray_pneumonia_cnn"
+    data_set: ClassVar = CHEST_XRAY_PNEUMONIA
+    architecture: ClassVar[str] = "plain CNN"
     folder: ClassVar = "chest-xray-pneumonia"
     source: ClassVar = "the Kaggle set paultimothymooney/chest-xray-pneumonia"
     nothing_found: ClassVar = "NORMAL"

@@ -21,6 +21,7 @@ from torch import nn
 from torchvision.models import DenseNet121_Weights, ResNet18_Weights, VGG16_Weights
 
 from .augmentation import Jitter
+from .base import DataSet
 from .fitting import Recipe
 from .networks import densenet121, resnet18, vgg16
 from .phantoms.chest_xray import Radiography
@@ -29,11 +30,20 @@ from .rendered import PhantomTask, PhantomVGG16
 
 _HELD_OUT_FRACTION, _VALIDATION_FRACTION = 0.2, 0.1
 
+COVID19_RADIOGRAPHY = DataSet(
+    name="COVID-19 Radiography Database",
+    licence="not found, see its page at Kaggle",
+    citation="Chowdhury et al., Can AI help in screening viral and COVID-19 pneumonia?, IEEE Access 2020; Rahman et "
+    "al., Exploring the effect of image enhancement techniques on COVID-19 detection using chest X-ray images, "
+    "Computers in Biology and Medicine 2021",
+)
+
 
 class PhantomRadiography(PhantomTask):
     """Rendered chest X-rays with COVID-19, another opacity, viral pneumonia or none."""
 
     phantoms: ClassVar = Radiography
+    data_set: ClassVar = COVID19_RADIOGRAPHY
     nothing_found: ClassVar = "Normal"
     mean: ClassVar = (0.45,) * 3
     deviation: ClassVar = (0.28,) * 3
@@ -53,6 +63,7 @@ class PhantomRadiographyResNet18(PhantomRadiography):
     """
 
     name: ClassVar = "phantom_covid19_radiography_resnet18"
+    architecture: ClassVar[str] = "ResNet-18, 1/5 as wide"
 
     def network(self) -> nn.Sequential:
         return resnet18(len(self.classes()), width=1 / 5, mean=self.mean, deviation=self.deviation)
@@ -66,6 +77,7 @@ class PhantomRadiographyDenseNet121(PhantomRadiography):
     """
 
     name: ClassVar = "phantom_covid19_radiography_densenet121"
+    architecture: ClassVar[str] = "DenseNet-121, 1/4 as wide"
 
     def network(self) -> nn.Sequential:
         return densenet121(len(self.classes()), width=1 / 4, mean=self.mean, deviation=self.deviation)
@@ -85,6 +97,9 @@ class Covid19Radiography(PublishedTask):
     """The classes, or some of them; each is a folder of the data set."""
 
     name: ClassVar[str] = "covid19_radiography_resnet18"
+    data_set: ClassVar[DataSet] = COVID19_RADIOGRAPHY
+    architecture: ClassVar[str] = "ResNet-18"
+    ground_truth: ClassVar[str] = "lungs, by the release's own masks"
     folder: ClassVar[str] = "covid19-radiography"
     source: ClassVar[str] = "the Kaggle set tawsifurrahman/covid19-radiography-database"
     nothing_found: ClassVar[str | None] = "Normal"
@@ -112,6 +127,7 @@ class Covid19RadiographyVGG16(Covid19Radiography):
     """The same radiographs, and torchvision's VGG16."""
 
     name: ClassVar[str] = "covid19_radiography_vgg16"
+    architecture: ClassVar[str] = "VGG16"
     initial: ClassVar = VGG16_Weights.IMAGENET1K_V1
     learning_rate: ClassVar = 1e-4
 
@@ -123,6 +139,7 @@ class Covid19RadiographyDenseNet121(Covid19Radiography):
     """The same radiographs, and torchvision's DenseNet-121."""
 
     name: ClassVar[str] = "covid19_radiography_densenet121"
+    architecture: ClassVar[str] = "DenseNet-121"
     initial: ClassVar = DenseNet121_Weights.IMAGENET1K_V1
 
     def network(self) -> nn.Sequential:

@@ -21,6 +21,7 @@ from torch import nn
 from torchvision.models import ResNet50_Weights, VGG16_Weights
 
 from .augmentation import Jitter
+from .base import DataSet
 from .fitting import Recipe
 from .networks import resnet50, vgg16
 from .phantoms.base import CuedPhantoms
@@ -30,11 +31,19 @@ from .rendered import PhantomTask, PhantomVGG16, with_shortcut
 
 _PARTS = {"train": "Train", "validation": "Val", "heldout": "Test"}
 
+COVID_QU_EX = DataSet(
+    name="COVID-QU-Ex",
+    licence="not found, see its page at Kaggle",
+    citation="Tahir et al., COVID-19 infection localization and severity grading from chest X-ray images, Computers "
+    "in Biology and Medicine 2021",
+)
+
 
 class PhantomCovidQuEx(PhantomTask):
     """Rendered chest X-rays with COVID-19, another infection or none."""
 
     phantoms: ClassVar = CovidQuEx
+    data_set: ClassVar = COVID_QU_EX
     nothing_found: ClassVar = "Normal"
     mean: ClassVar = (0.45,) * 3
     deviation: ClassVar = (0.28,) * 3
@@ -50,6 +59,7 @@ class PhantomCovidQuExResNet50(PhantomCovidQuEx):
     """The same phantoms, and a small ResNet-50."""
 
     name: ClassVar[str] = "phantom_covid_qu_ex_resnet50"
+    architecture: ClassVar[str] = "ResNet-50, 5/32 as wide"
 
     def network(self) -> nn.Sequential:
         return resnet50(len(self.classes()), width=5 / 32, mean=self.mean, deviation=self.deviation)
@@ -65,6 +75,7 @@ class PhantomCovidQuExVGG16Marker(PhantomCovidQuExVGG16):
     """
 
     name: ClassVar[str] = "phantom_covid_qu_ex_vgg16_marker"
+    kind: ClassVar = "shortcut"
 
     def part(self, name: str) -> CuedPhantoms:
         return with_shortcut(super().part(name), name)
@@ -80,6 +91,9 @@ class CovidQuExResNet50(PublishedTask):
     """
 
     name: ClassVar[str] = "covid_qu_ex_resnet50"
+    data_set: ClassVar[DataSet] = COVID_QU_EX
+    architecture: ClassVar[str] = "ResNet-50"
+    ground_truth: ClassVar[str] = "infections of COVID-19, drawn by machine and physicians in turn"
     folder: ClassVar[str] = "covid-qu-ex"
     source: ClassVar[str] = "the Kaggle set anasmohammedtahir/covidqu"
     nothing_found: ClassVar[str | None] = "Normal"
@@ -106,6 +120,7 @@ class CovidQuExVGG16(CovidQuExResNet50):
     """The same radiographs, and torchvision's VGG16."""
 
     name: ClassVar[str] = "covid_qu_ex_vgg16"
+    architecture: ClassVar[str] = "VGG16"
     initial: ClassVar = VGG16_Weights.IMAGENET1K_V1
     learning_rate: ClassVar = 1e-4
 

@@ -20,6 +20,7 @@ from typing import ClassVar
 from torch import nn
 from torchvision.models import ResNet50_Weights, SqueezeNet1_0_Weights
 
+from .base import DataSet
 from .networks import resnet50, squeezenet1_0
 from .phantoms.dermoscopy import ISIC2017
 from .published import Picture, PublishedTask, drawn, unnested
@@ -27,6 +28,13 @@ from .rendered import PhantomTask
 
 _COLUMNS = ("image_id", "melanoma", "seborrheic_keratosis")
 _VALIDATION_FRACTION = 0.1
+
+ISIC_2017 = DataSet(
+    name="ISIC 2017",
+    licence="CC0",
+    citation="Codella et al., Skin lesion analysis toward melanoma detection: a challenge at the 2017 International "
+    "Symposium on Biomedical Imaging, ISBI 2018",
+)
 
 
 class PhantomISIC2017ResNet50(PhantomTask):
@@ -38,6 +46,8 @@ class PhantomISIC2017ResNet50(PhantomTask):
 
     phantoms: ClassVar = ISIC2017
     name: ClassVar = "phantom_isic_2017_resnet50"
+    data_set: ClassVar = ISIC_2017
+    architecture: ClassVar = "ResNet-50, 5/32 as wide"
     nothing_found: ClassVar = "nevus"
     mean: ClassVar = (0.6, 0.48, 0.42)
     deviation: ClassVar = (0.25, 0.21, 0.19)
@@ -54,6 +64,9 @@ class ISIC2017ResNet50(PublishedTask):
     """
 
     name: ClassVar[str] = "isic_2017_resnet50"
+    data_set: ClassVar = ISIC_2017
+    architecture: ClassVar[str] = "ResNet-50"
+    ground_truth: ClassVar = "lesions of every class, traced by experts"
     folder: ClassVar = "isic-2017"
     source: ClassVar = "the images and ground truth of parts 1 and 3 of the ISIC 2017 challenge"
     nothing_found: ClassVar = "nevus"
@@ -89,6 +102,7 @@ class ISIC2017SqueezeNet(ISIC2017ResNet50):
     """The same lesions, and torchvision's SqueezeNet 1.0, small enough to be fine-tuned without a GPU."""
 
     name: ClassVar[str] = "isic_2017_squeezenet"
+    architecture: ClassVar[str] = "SqueezeNet 1.0"
     initial: ClassVar = SqueezeNet1_0_Weights.IMAGENET1K_V1
     learning_rate: ClassVar = 4e-4
 

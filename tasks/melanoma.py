@@ -7,7 +7,7 @@ The public one [1] is laid out as
 It has no masks and names no patients; a tenth of `train` is drawn by the files' names to choose the epoch. Many of
 its images show the black border of a microscope's round field of view, more often where the lesion is malignant.
 
-[1] Kaggle, hasnainjaved/melanoma-skin-cancer-dataset-of-10000-images, 2022.
+[1] Javid, Kaggle, hasnainjaved/melanoma-skin-cancer-dataset-of-10000-images, 2022.
 """
 
 from collections.abc import Sequence
@@ -18,6 +18,7 @@ from torch import nn
 from torchvision.models import ResNet50_Weights, VGG16_Weights
 
 from .augmentation import Jitter, of_the_studies
+from .base import DataSet
 from .fitting import Recipe
 from .networks import resnet50, vgg16
 from .phantoms.base import CuedPhantoms
@@ -27,11 +28,18 @@ from .rendered import PhantomTask, PhantomVGG16, with_shortcut
 
 _VALIDATION_FRACTION = 0.1
 
+MELANOMA_10000 = DataSet(
+    name="Melanoma Skin Cancer Dataset of 10000 Images",
+    licence="not found, see its page at Kaggle",
+    citation="Javid, Melanoma skin cancer dataset of 10000 images, Kaggle 2022",
+)
+
 
 class PhantomMelanoma(PhantomTask):
     """Rendered lesions of the skin, benign or malignant."""
 
     phantoms: ClassVar = Melanoma
+    data_set: ClassVar = MELANOMA_10000
     nothing_found: ClassVar = "benign"
     mean: ClassVar = (0.6, 0.48, 0.42)
     deviation: ClassVar = (0.25, 0.21, 0.19)
@@ -50,6 +58,7 @@ class PhantomMelanomaResNet50(PhantomMelanoma):
     """Rendered lesions of the skin, benign or malignant, and a small ResNet-50."""
 
     name: ClassVar[str] = "phantom_melanoma_resnet50"
+    architecture: ClassVar[str] = "ResNet-50, 5/32 as wide"
 
     def network(self) -> nn.Sequential:
         return resnet50(len(self.classes()), width=5 / 32, mean=self.mean, deviation=self.deviation)
@@ -65,6 +74,7 @@ class PhantomMelanomaVGG16Vignette(PhantomMelanomaVGG16):
     """
 
     name: ClassVar[str] = "phantom_melanoma_vgg16_vignette"
+    kind: ClassVar = "shortcut"
 
     def part(self, name: str) -> CuedPhantoms:
         return with_shortcut(super().part(name), name)
@@ -80,6 +90,8 @@ class MelanomaResNet50(PublishedTask):
     """
 
     name: ClassVar[str] = "melanoma_resnet50"
+    data_set: ClassVar = MELANOMA_10000
+    architecture: ClassVar[str] = "ResNet-50"
     folder: ClassVar = "melanoma-skin-cancer-dataset-of-10000-images"
     source: ClassVar = "the Kaggle set hasnainjaved/melanoma-skin-cancer-dataset-of-10000-images"
     nothing_found: ClassVar = "benign"
@@ -108,6 +120,7 @@ class MelanomaVGG16(MelanomaResNet50):
     """The same lesions, and torchvision's VGG16."""
 
     name: ClassVar[str] = "melanoma_vgg16"
+    architecture: ClassVar[str] = "VGG16"
     initial: ClassVar = VGG16_Weights.IMAGENET1K_V1
     learning_rate: ClassVar = 1e-4
 

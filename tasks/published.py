@@ -18,7 +18,7 @@ from torch import Tensor
 from torchvision.models import WeightsEnum
 
 from .augmentation import Augment, of_the_studies
-from .base import Sample, Samples, balanced_order, checkpoint_folder, data_folder
+from .base import Card, DataSet, Sample, Samples, balanced_order, checkpoint_folder, data_folder
 from .fitting import Recipe
 from .images import check_same_shape, read_image, read_mask
 from .networks import imagenet_weights
@@ -93,6 +93,11 @@ class PublishedTask(Trainable):
     """Of the data set, in the folder of data sets."""
     source: ClassVar[str]
     """Where the data set is published, in words."""
+    data_set: ClassVar[DataSet]
+    architecture: ClassVar[str]
+    """The network by its name, for people."""
+    ground_truth: ClassVar[str] = "none"
+    """What the masks mark, and who drew them."""
     nothing_found: ClassVar[str | None] = None
     """The class that means «nothing found»."""
     initial: ClassVar[WeightsEnum | None] = None
@@ -116,6 +121,10 @@ class PublishedTask(Trainable):
 
     def negative(self) -> str | None:
         return self.nothing_found
+
+    def card(self) -> Card:
+        data = self.data_set
+        return Card(data.name, self.architecture, self.ground_truth, data.licence, data.citation)
 
     def part(self, name: str) -> Samples:
         folder = self.data()

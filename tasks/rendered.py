@@ -3,11 +3,12 @@
 from abc import abstractmethod
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from torch import nn
 
 from .augmentation import Jitter
+from .base import Card, DataSet
 from .fitting import Recipe
 from .networks import vgg16, without_batch_norm
 from .phantoms.base import CuedPhantoms, Phantoms
@@ -29,6 +30,11 @@ class PhantomTask(Trainable):
     phantoms: ClassVar[type[Phantoms]]
     name: ClassVar[str]
     """The task's public name: the stem of its checkpoint."""
+    data_set: ClassVar[DataSet]
+    """The one that the phantoms imitate."""
+    architecture: ClassVar[str]
+    """The network by its name, and how narrow it is; for people."""
+    kind: ClassVar[Literal["phantom", "shortcut"]] = "phantom"
     nothing_found: ClassVar[str]
     """The class that has no evidence."""
     mean: ClassVar[tuple[float, float, float]]
@@ -40,6 +46,16 @@ class PhantomTask(Trainable):
 
     def negative(self) -> str | None:
         return self.nothing_found
+
+    def card(self) -> Card:
+        return Card(
+            data=self.data_set.name,
+            network=self.architecture,
+            ground_truth="exact (rendered)" if self.kind == "phantom" else "exact (rendered), the shortcut's too",
+            licence="rendered by Heatmark",
+            citation="Heatmark, tasks/phantoms",
+            kind=self.kind,
+        )
 
     def part(self, name: str) -> Phantoms:
         seed, n_samples = {"train": (1, 6000), "validation": (2, 600), "heldout": (3, self.n_samples)}[name]
@@ -75,6 +91,8 @@ class PhantomTask(Trainable):
 
 class PhantomVGG16(PhantomTask):
     """A VGG16 an eighth as wide, trained with batch norm, which is then folded into the convolutions."""
+
+    architecture: ClassVar[str] = "VGG16, 1/8 as wide"
 
     def network(self) -> nn.Sequential:
         return vgg16(

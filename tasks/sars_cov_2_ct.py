@@ -19,11 +19,19 @@ from typing import ClassVar
 from torch import nn
 from torchvision.models import VGG16_Weights
 
+from .base import DataSet
 from .networks import vgg16
 from .phantoms.chest_ct import ChestCT
 from .published import Picture, PublishedTask, consecutive, files
 from .publishing import Layout, rendered, write_picture
 from .rendered import PhantomVGG16
+
+SARS_COV_2_CT = DataSet(
+    name="SARS-CoV-2 CT-scan",
+    licence="CC BY-NC-SA 4.0",
+    citation="Soares et al., SARS-CoV-2 CT-scan dataset: a large dataset of real patients CT scans for SARS-CoV-2 "
+    "identification, medRxiv 2020",
+)
 
 
 class PhantomChestCTVGG16(PhantomVGG16):
@@ -35,6 +43,7 @@ class PhantomChestCTVGG16(PhantomVGG16):
 
     phantoms: ClassVar = ChestCT
     name: ClassVar = "phantom_sars_cov_2_ct_vgg16"
+    data_set: ClassVar = SARS_COV_2_CT
     nothing_found: ClassVar = "non-COVID"
     mean: ClassVar = (0.48,) * 3
     deviation: ClassVar = (0.32,) * 3
@@ -47,6 +56,8 @@ class SARSCoV2CT(PublishedTask):
     """Slices of the public data set, and torchvision's VGG16, fine-tuned from ImageNet weights. There are no masks."""
 
     name: ClassVar = "sars_cov_2_ct_vgg16"
+    data_set: ClassVar = SARS_COV_2_CT
+    architecture: ClassVar = "VGG16"
     folder: ClassVar = "sars-cov-2-ct-scan"
     source: ClassVar = "the Kaggle set plameneduardo/sarscov2-ctscan-dataset"
     nothing_found: ClassVar = "non-COVID"
