@@ -24,13 +24,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 from torchvision.models import SqueezeNet1_0_Weights, VGG16_Weights
 
 from .base import DataSet
 from .networks import squeezenet1_0, vgg16
 from .phantoms.brain_mri import CLASSES, BrainMRI
 from .published import Box, Picture, PublishedTask
+from .publishing import Layout, part_sizes, rendered, write_picture, write_table
 from .rendered import PhantomVGG16
 
 _TABLE = "annotations/images.csv"
@@ -54,6 +55,9 @@ class PhantomBrainMRI(PhantomVGG16):
     nothing_found: ClassVar = "no_tumor"
     mean: ClassVar = (0.22,) * 3
     deviation: ClassVar = (0.2,) * 3
+
+    def layout(self) -> Layout:
+        return Layout(BrainTumorMRI.folder, _write, _sizes)
 
 
 class Slice(NamedTuple):
@@ -162,6 +166,43 @@ def _rows(table: Iterable[Slice], part: str) -> list[Slice]:
         cut = len(ordered) - round(_VALIDATION_FRACTION * len(ordered))
         kept += ordered[cut:] if part == "validation" else ordered[:cut]
     return kept
+
+
+def _write(folder: Path, parts: Mapping[str, BrainMRI]) -> None:
+    """Sizes vary, some are in colour; the first held-out slices are there once more, marked as duplicates."""
+    rows: list[tuple[object, ...]] = []
+    n_before = 1000  # all numbers have four digits, so that their order is that of the names
+    for part, phantoms in parts.items():
+        for position, number, name, sample in rendered(phantoms):
+            cheng_id, box = n_before + number, _edges(sample.mask)
+            path = f"Training/{name}/image ({cheng_id}).jpg"
+            twice = ("Testing/" + path.partition("/")[2],) if part == "heldout" and number == 0 else ()
+            known = ("", "", *box) if name == "no_tumor" else (cheng_id, name, *box)
+            for file in (path, *twice):
+                size = (phantoms.size, phantoms.size + number % 3)
+                write_picture(folder / file, sample.input, "RGB" if position % 2 else "L", size)
+                listed = "duplicate" if file in twice else {"validation": "train"}.get(part, part)
+                rows.append((file, listed, name, *known))
+        n_before += len(phantoms) // len(CLASSES)
+    columns = (*_COLUMNS[:4], "cheng_label", *_COLUMNS[4:])
+    write_table(folder / _TABLE, columns, rows)
+
+
+def _edges(mask: Tensor | None) -> tuple[object, ...]:
+    """The box of a mask as in the table, in an image of 512 pixels: width, height, x0, y0, x1, y1; else blanks."""
+    if mask is None or not mask.any():
+        return ("",) * 6
+    scale = 512 / mask.shape[-1]
+    x, y = (mask[0].any(dim).nonzero() for dim in (0, 1))
+    edges = (int(x.min()), int(y.min()), int(x.max()) + 1, int(y.max()) + 1)
+    return (512, 512, *(round(edge * scale, 1) for edge in edges))
+
+
+def _sizes(n_samples: int) -> dict[str, int]:
+    """The reader cuts the validation part off the training part by counting."""
+    heldout = part_sizes(n_samples)["heldout"]
+    validation = round(_VALIDATION_FRACTION * (n_samples - heldout))
+    return {"train": n_samples - heldout - validation, "validation": validation, "heldout": heldout}
 
 
 phantom_brain_mri_vgg16 = PhantomBrainMRI()

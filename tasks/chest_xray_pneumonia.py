@@ -13,7 +13,7 @@ Kaggle, paultimothymooney/chest-xray-pneumonia.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -25,6 +25,7 @@ from .fitting import Recipe
 from .networks import cnn
 from .phantoms.chest_xray import Pneumonia
 from .published import Picture, PublishedTask, drawn, files, unnested
+from .publishing import Layout, numbers, rendered, write_picture
 from .rendered import PhantomTask
 
 _VALIDATION_FRACTION = 0.1
@@ -51,6 +52,9 @@ class PhantomPneumonia(PhantomTask):
     nothing_found: ClassVar = "NORMAL"
     mean: ClassVar = (0.45,) * 3
     deviation: ClassVar = (0.28,) * 3
+
+    def layout(self) -> Layout:
+        return Layout(ChestXrayPneumonia.folder, _write)
 
     def network(self) -> nn.Sequential:
         return cnn(len(self.classes()), width=1 / 2, mean=self.mean, deviation=self.deviation)
@@ -110,6 +114,32 @@ def patient(path: str) -> str:
     stem = Path(path).stem
     told = re.match(r"person\d+|(NORMAL2-)?IM-\d+", stem)
     return told.group() if told else stem
+
+
+def _write(folder: Path, parts: Mapping[str, Pneumonia]) -> None:
+    """In a folder doubled, some in colour, with what a Mac leaves; a few of the training part are in `val`."""
+    root = folder / "chest_xray/chest_xray"
+    for part, phantoms in parts.items():
+        free = {name: _file_names(name, part) for name in phantoms.class_names}
+        n_val = min(8, len(phantoms) // len(phantoms.class_names) // 4) if part == "train" else 0
+        for position, number, name, sample in rendered(phantoms):
+            published = "test" if part == "heldout" else "val" if number < n_val else "train"
+            path = root / published / name / next(free[name])
+            write_picture(path, sample.input, "RGB" if position % 3 == 0 else "L")
+            (path.parent / ".DS_Store").write_bytes(b"\0\0\0\1Bud1")
+            (path.parent / f"._{path.name}").write_bytes(b"\0\5\x16\7")
+
+
+def _file_names(name: str, part: str) -> Iterator[str]:
+    """Of images of patients that the reader counts to the part: two of each."""
+    start = 2001 if part == "heldout" else 1
+    names = {"NORMAL": "IM-{:04d}-000{}.jpeg", "PNEUMONIA": "person{}_bacteria_{}.jpeg"}
+
+    def counts(number: int) -> bool:
+        of_validation = drawn(patient(names[name].format(number, 1)), _VALIDATION_FRACTION)
+        return part == "heldout" or of_validation == (part == "validation")
+
+    return (names[name].format(number, image) for number in numbers(counts, start) for image in (1, 2))
 
 
 phantom_chest_xray_pneumonia_cnn = PhantomPneumonia()

@@ -12,7 +12,7 @@ has no parts: its parts are drawn by the files' names.
 images, Computers in Biology and Medicine 2021; Kaggle, tawsifurrahman/covid19-radiography-database.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
@@ -26,8 +26,10 @@ from .fitting import Recipe
 from .networks import densenet121, resnet18, vgg16
 from .phantoms.chest_xray import Radiography
 from .published import Picture, PublishedTask, drawn, files
+from .publishing import Layout, numbers, rendered, write_picture
 from .rendered import PhantomTask, PhantomVGG16
 
+_ROOT = "COVID-19_Radiography_Dataset"
 _HELD_OUT_FRACTION, _VALIDATION_FRACTION = 0.2, 0.1
 
 COVID19_RADIOGRAPHY = DataSet(
@@ -47,6 +49,9 @@ class PhantomRadiography(PhantomTask):
     nothing_found: ClassVar = "Normal"
     mean: ClassVar = (0.45,) * 3
     deviation: ClassVar = (0.28,) * 3
+
+    def layout(self) -> Layout:
+        return Layout(Covid19Radiography.folder, _write)
 
 
 class PhantomRadiographyVGG16(PhantomRadiography, PhantomVGG16):
@@ -146,9 +151,25 @@ class Covid19RadiographyDenseNet121(Covid19Radiography):
         return densenet121(len(self.classes()))
 
 
+def _write(folder: Path, parts: Mapping[str, Radiography]) -> None:
+    """The masks are smaller than the images, and in colour."""
+    for part, phantoms in parts.items():
+        free = {
+            name: numbers(lambda number, name=name, part=part: _part(f"{name}-{number}.png") == part)  # type: ignore[misc]
+            for name in phantoms.class_names
+        }
+        for position, _, name, sample in rendered(phantoms):
+            image = folder / _images(name) / f"{name}-{next(free[name])}.png"
+            write_picture(image, sample.input, "L")
+            side = phantoms.size * 256 // 299
+            mask = image.parent.parent / "masks" / image.name
+            write_picture(mask, phantoms.lungs(position), "RGB", (side, side))
+            (folder / f"{_ROOT}/{name}.metadata.xlsx").write_bytes(b"")
+
+
 def _images(name: str) -> str:
     """The folder of a class."""
-    return f"COVID-19_Radiography_Dataset/{name}/images"
+    return f"{_ROOT}/{name}/images"
 
 
 def _lungs(folder: Path, path: str) -> str | None:

@@ -13,10 +13,11 @@ COVID-19 alone: those of Non-COVID are empty although there is an infection, tho
 and Medicine 2021; Kaggle, anasmohammedtahir/covidqu.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
+import torch
 from torch import nn
 from torchvision.models import ResNet50_Weights, VGG16_Weights
 
@@ -27,6 +28,7 @@ from .networks import resnet50, vgg16
 from .phantoms.base import CuedPhantoms
 from .phantoms.chest_xray import CovidQuEx
 from .published import Picture, PublishedTask, files
+from .publishing import Layout, rendered, write_picture
 from .rendered import PhantomTask, PhantomVGG16, with_shortcut
 
 _PARTS = {"train": "Train", "validation": "Val", "heldout": "Test"}
@@ -47,6 +49,9 @@ class PhantomCovidQuEx(PhantomTask):
     nothing_found: ClassVar = "Normal"
     mean: ClassVar = (0.45,) * 3
     deviation: ClassVar = (0.28,) * 3
+
+    def layout(self) -> Layout:
+        return Layout(CovidQuExResNet50.folder, _write)
 
 
 class PhantomCovidQuExVGG16(PhantomCovidQuEx, PhantomVGG16):
@@ -136,6 +141,21 @@ def _beside(path: str, folder: str) -> str:
     """The file of the same name in another folder of the class."""
     image = PurePosixPath(path)
     return str(image.parent.parent / folder / image.name)
+
+
+def _write(folder: Path, parts: Mapping[str, CovidQuEx]) -> None:
+    """The top folder is doubled; only the infections of COVID-19 are drawn, other masks are black."""
+    stems = {"COVID-19": "covid_{}.png", "Non-COVID": "non_COVID ({}).png", "Normal": "Normal ({}).png"}
+    for part, phantoms in parts.items():
+        for position, number, name, sample in rendered(phantoms):
+            image = folder / "Infection Segmentation Data" / _folder(part, name) / stems[name].format(number + 1)
+            beside = image.parent.parent
+            write_picture(image, sample.input, "L")
+            write_picture(beside / "lung masks" / image.name, phantoms.lungs(position), "L")
+            infection = torch.zeros(1, phantoms.size, phantoms.size)
+            if name == "COVID-19" and sample.mask is not None:
+                infection = sample.mask
+            write_picture(beside / "infection masks" / image.name, infection, "L")
 
 
 phantom_covid_qu_ex_resnet50 = PhantomCovidQuExResNet50()

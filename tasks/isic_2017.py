@@ -13,7 +13,7 @@ superpixels (ISIC_*_superpixels.png) and a table of ages, which are not read.
 """
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -24,6 +24,7 @@ from .base import DataSet
 from .networks import resnet50, squeezenet1_0
 from .phantoms.dermoscopy import ISIC2017
 from .published import Picture, PublishedTask, drawn, unnested
+from .publishing import Layout, numbers, rendered, write_picture, write_table
 from .rendered import PhantomTask
 
 _COLUMNS = ("image_id", "melanoma", "seborrheic_keratosis")
@@ -51,6 +52,9 @@ class PhantomISIC2017ResNet50(PhantomTask):
     nothing_found: ClassVar = "nevus"
     mean: ClassVar = (0.6, 0.48, 0.42)
     deviation: ClassVar = (0.25, 0.21, 0.19)
+
+    def layout(self) -> Layout:
+        return Layout(ISIC2017ResNet50.folder, _write)
 
     def network(self) -> nn.Sequential:
         return resnet50(len(self.classes()), width=5 / 32, mean=self.mean, deviation=self.deviation)
@@ -139,6 +143,35 @@ def _label(row: Mapping[str, str | None], line: int) -> int:
     if name is None:
         raise ValueError(f"line {line}: melanoma {flags[0]!r} and seborrheic_keratosis {flags[1]!r} are no class")
     return ISIC2017.class_names.index(name)
+
+
+def _write(folder: Path, parts: Mapping[str, ISIC2017]) -> None:
+    """Photographs are wider than high; beside them lie superpixels, and a table of patients."""
+    rows: dict[str, list[tuple[object, ...]]] = {"Training": [], "Validation": []}
+    for part, phantoms in parts.items():
+        published = "Validation" if part == "heldout" else "Training"
+        stem = f"ISIC-2017_{published}"
+        free = _numbers(part)
+        for position, _, name, sample in rendered(phantoms):
+            image = f"ISIC_{next(free):07d}"
+            size = (phantoms.size * 4 // 3, phantoms.size)
+            write_picture(folder / f"{stem}_Data/{image}.jpg", sample.input, size=size)
+            write_picture(folder / f"{stem}_Data/{image}_superpixels.png", sample.input, size=size)
+            lesion = phantoms.lesion(position)
+            write_picture(folder / f"{stem}_Part1_GroundTruth/{image}_segmentation.png", lesion, "L", size)
+            rows[published].append((image, *(float(name == column) for column in _COLUMNS[1:])))
+    for published, lines in rows.items():
+        stem = f"ISIC-2017_{published}"
+        write_table(folder / f"{stem}_Part3_GroundTruth.csv", _COLUMNS, sorted(lines))
+        ages = [(line[0], "unknown", "unknown") for line in sorted(lines)]
+        write_table(folder / f"{stem}_Data/{stem}_Data_metadata.csv", ("image_id", "age_approximate", "sex"), ages)
+
+
+def _numbers(part: str) -> Iterator[int]:
+    """Of images that the reader counts to the part."""
+    if part == "heldout":
+        return numbers(lambda _: True, start=1_000_000)
+    return numbers(lambda number: drawn(f"ISIC_{number:07d}", _VALIDATION_FRACTION) == (part == "validation"))
 
 
 phantom_isic_2017_resnet50 = PhantomISIC2017ResNet50()

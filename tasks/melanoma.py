@@ -10,7 +10,7 @@ its images show the black border of a microscope's round field of view, more oft
 [1] Javid, Kaggle, hasnainjaved/melanoma-skin-cancer-dataset-of-10000-images, 2022.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
@@ -24,6 +24,7 @@ from .networks import resnet50, vgg16
 from .phantoms.base import CuedPhantoms
 from .phantoms.dermoscopy import Melanoma
 from .published import Picture, PublishedTask, drawn, files
+from .publishing import Layout, numbers, rendered, write_picture
 from .rendered import PhantomTask, PhantomVGG16, with_shortcut
 
 _VALIDATION_FRACTION = 0.1
@@ -43,6 +44,9 @@ class PhantomMelanoma(PhantomTask):
     nothing_found: ClassVar = "benign"
     mean: ClassVar = (0.6, 0.48, 0.42)
     deviation: ClassVar = (0.25, 0.21, 0.19)
+
+    def layout(self) -> Layout:
+        return Layout(MelanomaResNet50.folder, _write)
 
 
 class PhantomMelanomaVGG16(PhantomMelanoma, PhantomVGG16):
@@ -140,6 +144,21 @@ class MelanomaVGG16WithoutVignettes(MelanomaVGG16):
 
     name: ClassVar[str] = "melanoma_vgg16_without_vignettes"
     augment: ClassVar = of_the_studies()
+
+
+def _write(folder: Path, parts: Mapping[str, Melanoma]) -> None:
+    for part, phantoms in parts.items():
+        free = _numbers(part)
+        for _, _, name, sample in rendered(phantoms):
+            below = f"melanoma_cancer_dataset/{'test' if part == 'heldout' else 'train'}/{name}"
+            write_picture(folder / below / f"melanoma_{next(free)}.jpg", sample.input)
+
+
+def _numbers(part: str) -> Iterator[int]:
+    """Of images that the reader counts to the part."""
+    if part == "heldout":
+        return numbers(lambda _: True, start=100_000)
+    return numbers(lambda number: drawn(f"melanoma_{number}.jpg", _VALIDATION_FRACTION) == (part == "validation"))
 
 
 phantom_melanoma_resnet50 = PhantomMelanomaResNet50()

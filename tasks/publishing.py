@@ -6,6 +6,7 @@ Which file holds what is told beside each data set's reader, by a `Layout`; here
 import csv
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,6 +79,16 @@ def publish(layout: Layout, parts: Mapping[str, Phantoms], folder: Path, n_sampl
         },
     )
     return target
+
+
+def numbers(counts: Callable[[int], bool], start: int = 1) -> Iterator[int]:
+    """The numbers that count, from `start` on: those whose file the reader draws into a part, say.
+
+    >>> even = numbers(lambda number: number % 2 == 0)
+    >>> next(even), next(even)
+    (2, 4)
+    """
+    return filter(counts, count(start))
 
 
 class Phantom(NamedTuple):
