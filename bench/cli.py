@@ -7,6 +7,7 @@ import typer
 from rich.markup import escape
 
 from .commands.console import err
+from .commands.data import data
 from .commands.list import list_entries
 from .commands.run import run
 from .commands.table import table
@@ -21,6 +22,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command("list")(list_entries)
+app.command()(data)
 app.command()(table)
 app.command()(train)
 

@@ -4,6 +4,8 @@ Which file holds what is told beside each data set's reader, by a `Layout`; here
 """
 
 import csv
+import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
@@ -46,7 +48,7 @@ class Layout(NamedTuple):
 
 
 def publish(layout: Layout, parts: Mapping[str, Phantoms], folder: Path, n_samples: int, size: int, seed: int) -> Path:
-    """Write phantoms in a layout.
+    """Write phantoms in a layout; the folder of the data set is whole or absent.
 
     Args:
         layout: How.
@@ -71,13 +73,18 @@ def publish(layout: Layout, parts: Mapping[str, Phantoms], folder: Path, n_sampl
         raise ValueError(f"{n_samples} samples are too few for {n_classes} classes in {len(sizes)} parts; take more")
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise FileExistsError(f"{target}: is there already; remove it, or choose another folder")
-    layout.write(
-        target,
-        {
-            part: replace(parts[part], n_samples=n * n_classes, size=size, seed=parts[part].seed + len(sizes) * seed)
-            for part, n in sizes.items()
-        },
-    )
+    chosen = {
+        part: replace(parts[part], n_samples=n * n_classes, size=size, seed=parts[part].seed + len(sizes) * seed)
+        for part, n in sizes.items()
+    }
+    unfinished = folder / f".{layout.folder}.{os.getpid()}"
+    try:
+        layout.write(unfinished, chosen)
+        if target.exists():
+            target.rmdir()
+        unfinished.rename(target)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
     return target
 
 

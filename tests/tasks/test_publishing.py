@@ -221,3 +221,23 @@ def test_pictures_are_written_in_any_mode(mode: str, tmp_path: Path) -> None:
 
 def test_a_small_class_still_has_a_sample_in_every_part() -> None:
     assert part_sizes(3) == {"train": 1, "validation": 1, "heldout": 1}
+
+
+def test_writing_that_stops_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = []
+
+    def stopped(path: Path, *_: object, **__: object) -> None:
+        path.parent.mkdir(parents=True)
+        written.append(path)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tasks.sars_cov_2_ct.write_picture", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        PhantomChestCTVGG16(size=SIDE).publish(tmp_path, N_SAMPLES)
+    assert written
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
+    (tmp_path / "sars-cov-2-ct-scan").mkdir()
+    assert list(PhantomChestCTVGG16(size=SIDE).publish(tmp_path, N_SAMPLES).iterdir())
