@@ -7,8 +7,10 @@ import json
 import os
 import pickle
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -48,20 +50,46 @@ def load_checkpoint(path: Path, model: nn.Module, classes: Sequence[str]) -> dic
         ValueError: it cannot be read, was made for other classes, or its weights do not fit the model or are
             not finite. The model is then as it was.
     """
-    remedy = f"delete it and run `bench train {path.stem}`"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such checkpoint; run `bench train {path.stem}`")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
-            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # not a dict
-    except (SafetensorError, ValueError, OSError) as error:
-        raise ValueError(f"{path}: not a readable checkpoint ({_line(error)}); {remedy}") from error
+    remedy = _remedy(path)
+    with _opened(path) as file:
+        metadata = _metadata(file)
+        weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # not a dict
     made_for = metadata.get("classes")
     if made_for != list(classes):
         raise ValueError(f"{path}: made for the classes {made_for}, not {list(classes)}; {remedy}")
     _load(path, model, weights, remedy)
     return metadata
+
+
+def read_metadata(path: Path) -> dict[str, object]:
+    """What a checkpoint tells about its weights, which are not read.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it cannot be read.
+    """
+    with _opened(path) as file:
+        return _metadata(file)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The checkpoint's file; what goes wrong while it is read is blamed on it."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such checkpoint; run `bench train {path.stem}`")
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except (SafetensorError, ValueError, OSError) as error:
+        raise ValueError(f"{path}: not a readable checkpoint ({_line(error)}); {_remedy(path)}") from error
+
+
+def _metadata(file: Any) -> dict[str, object]:
+    return {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
+
+
+def _remedy(path: Path) -> str:
+    return f"delete it and run `bench train {path.stem}`"
 
 
 def read_initial_weights(path: Path) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""`bench list`, `bench table`, `bench train`, and the README's explainer in a file of one's own."""
+"""`bench table`, `bench train`, and the README's explainer in a file of one's own."""
 
 import re
 from pathlib import Path
@@ -15,25 +15,6 @@ def results(bench, write, tmp_path) -> Path:
     folder = tmp_path / "results"
     bench("run", "--plugins", plugin, "--tasks", "toy", "--explainers", "noise,gradient", "--results", folder)
     return folder
-
-
-def test_list_shows_every_entry_with_its_family_and_settings(bench):
-    answer = bench("list")
-    assert answer.status == 0
-    for name, about in [
-        ("phantom_brain_mri_vgg16", "yes"),
-        ("brain_mri_squeezenet", "data not found"),
-        ("integrated_gradients", "n_steps=32"),
-        ("pointing_game", "localization ↑"),
-    ]:
-        row = next(line for line in answer.out.splitlines() if f" {name} " in line)
-        assert about in row
-
-
-def test_list_of_one_kind(bench):
-    answer = bench("list", "metrics")
-    assert "deletion" in answer.out
-    assert "grad_cam" not in answer.out
 
 
 def test_table_in_every_format(bench, results):
