@@ -1,7 +1,7 @@
 """`bench evaluate`: how well a task's network does, in tables and pictures."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rich import box
 from rich.markup import escape
@@ -12,23 +12,36 @@ from tasks.evaluation import Evaluation, macro
 
 def evaluation_table(evaluation: Evaluation, part: str = "held-out") -> Table:
     """How well a network does, class by class, and macro: the mean over the classes."""
-    caption = "For each finding: answers that are right (not found, found) and wrong (false alarm, missed)."
-    columns = ["right: not found", "false alarm", "missed", "right: found"]
-    if not evaluation.multi_label:
-        caption, columns = "Columns → name: predicted as.", [f"→ {escape(name)}" for name in evaluation.classes]
+    many = evaluation.multi_label
     scores = {"precision": evaluation.precision, "recall": evaluation.recall, "F1": evaluation.f1}
     if evaluation.roc_auc:
         scores["ROC AUC"] = evaluation.roc_auc
-    title = f"{part.capitalize()} accuracy {evaluation.accuracy:.3f}"
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", caption=caption)
-    for column in ("finding" if evaluation.multi_label else "class", *scores, "n", *columns):
-        table.add_column(column, justify="right" if table.columns else "left")
+    counts = ("TN", "FP", "FN", "TP") if many else tuple(f"→ {1 + index}" for index in range(len(evaluation.classes)))
+    table = Table(
+        title=f"{part.capitalize()} accuracy {_shown(evaluation.accuracy)}",
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        caption_justify="left",
+        caption=_caption(scores.values(), many),
+    )
+    table.add_column("finding" if many else "class", overflow="fold")
+    for column in (*scores, "n", *counts):
+        table.add_column(column, justify="right", no_wrap=True)
     for index, name in enumerate(evaluation.classes):
-        counts = (evaluation.support[index], *evaluation.confusion[index])
-        table.add_row(escape(name), *(_shown(values[index]) for values in scores.values()), *map(str, counts))
+        numbers = (evaluation.support[index], *evaluation.confusion[index])
+        label = escape(name if many else f"{1 + index} {name}")
+        table.add_row(label, *(_shown(values[index]) for values in scores.values()), *map(str, numbers))
     table.add_section()
     table.add_row("macro", *(_shown_macro(values) for values in scores.values()))
     return table
+
+
+def _caption(scores: Iterable[Sequence[float]], many: bool) -> str:
+    """What is not said by the heads of the columns."""
+    notes = ["T/F: right, wrong; P/N: found, not found." if many else "→ 1: predicted as class 1."]
+    if any(math.isnan(score) for values in scores for score in values):
+        notes.append("–: not defined. (2): mean over the 2 that are.")
+    return " ".join(notes)
 
 
 def _shown(score: float) -> str:
@@ -36,6 +49,6 @@ def _shown(score: float) -> str:
 
 
 def _shown_macro(scores: Sequence[float]) -> str:
-    """The mean over the classes; over how many, where it is not all."""
+    """The mean over the classes that have the score; how many, where it is not all."""
     mean, count = macro(scores)
-    return _shown(mean) + (f" ({count} of {len(scores)})" if count < len(scores) else "")
+    return f"{_shown(mean)} ({count})" if 0 < count < len(scores) else _shown(mean)
