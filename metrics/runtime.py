@@ -1,4 +1,7 @@
-"""Runtime: what does an explanation cost? Measured on the batch as it is, on the device where it lies."""
+"""Runtime: what does an explanation cost? Measured on the batch as it is, on the device where it lies.
+
+Making the explanation that is judged was the warm-up: kernels are loaded, caches filled.
+"""
 
 import ctypes
 import gc
@@ -21,9 +24,9 @@ _MIB = 1024 * 1024
 class Seconds(Metric):
     """Wall time of explaining one image, in seconds; lower is better.
 
-    The whole batch is explained once to warm up and then n_repeats times; the score is the median time of a call
-    over the number of images, the same value for every sample. On CUDA the device is synchronized before each
-    reading of the clock. Depends on the machine, on what else it does, and on the batch size. Always defined.
+    The whole batch is explained n_repeats times more; the score is the median time of a call over the number of
+    images, the same value for every sample. On CUDA the device is synchronized before each reading of the clock.
+    Depends on the machine, on what else it does, and on the batch size. Always defined.
 
     Args:
         n_repeats: How many calls are timed.
@@ -42,7 +45,6 @@ class Seconds(Metric):
 
     def score(self, explanation: Explanation) -> Tensor:
         """(N,) seconds an image."""
-        _warm_up(explanation)
         times = [self._time(explanation) for _ in range(self.n_repeats)]
         return _every_sample(explanation, statistics.median(times))
 
@@ -59,10 +61,10 @@ class Seconds(Metric):
 class PeakMemory(Metric):
     """Memory that explaining takes at its peak over what was in use before, in MiB an image; lower is better.
 
-    One call on the whole batch after one to warm up, over the number of images: the same value for every sample. On
-    CUDA the peak of the device's allocator; on the CPU under Linux the growth of the peak resident set of this
-    process, read from /proc and exact to some tenths of a MiB a batch: use large images or batches. Other threads
-    of the process are counted too. nan: neither can be had.
+    One more call on the whole batch, over the number of images: the same value for every sample. On CUDA the peak
+    of the device's allocator; on the CPU under Linux the growth of the peak resident set of this process, read
+    from /proc and exact to some tenths of a MiB a batch: use large images or batches. Other threads of the process
+    are counted too. nan: neither can be had.
     """
 
     category: ClassVar[Category] = Category.RUNTIME
@@ -70,7 +72,6 @@ class PeakMemory(Metric):
 
     def score(self, explanation: Explanation) -> Tensor:
         """(N,) MiB an image."""
-        _warm_up(explanation)
         gc.collect()
         device = explanation.decisions.inputs.device
         if device.type == "cuda":
@@ -85,11 +86,6 @@ class PeakMemory(Metric):
 def _explain(explanation: Explanation) -> Tensor:
     decisions = explanation.decisions
     return explanation.explain(decisions.model, decisions.inputs, decisions.targets)
-
-
-def _warm_up(explanation: Explanation) -> None:
-    """The first call loads kernels and fills caches: made once for both metrics, and not measured."""
-    explanation.shared("warm-up", lambda: _explain(explanation))
 
 
 def _synchronize(explanation: Explanation) -> None:
