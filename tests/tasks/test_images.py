@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tasks.images import check_same_shape, read_image, read_mask
+from tasks.images import check_same_shape, look, read_image, read_mask
 
 RAMP = np.linspace(0, 1, 16 * 16).reshape(16, 16)
 
@@ -55,7 +55,7 @@ def test_bad_files_are_named_in_one_line(tmp_path: Path) -> None:
     for name, content in bad.items():
         path = tmp_path / f"{name}.jpg"
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=f"^.*{name}.jpg: not a readable image; [^\n]*$"):
+        with pytest.raises(ValueError, match=rf"^.*{name}.jpg: not a readable image \([^\n]+\); [^\n]*$"):
             read_image(path, 16)
 
 
@@ -91,3 +91,20 @@ def test_a_mask_of_another_shape_is_named(tmp_path: Path) -> None:
     check_same_shape(tmp_path / "image.png", tmp_path / "half.png")
     with pytest.raises(ValueError, match=r"odd.png: is 48 x 48, and its image 64 x 48; "):
         check_same_shape(tmp_path / "image.png", tmp_path / "odd.png")
+
+
+def test_a_grey_mask_is_no_empty_mask(tmp_path: Path) -> None:
+    Image.new("L", (8, 8), 1).save(tmp_path / "ones.png")
+    with pytest.raises(ValueError, match=r"ones.png: not a mask of black and white \(its brightest pixel is at 0.4%\)"):
+        read_mask(tmp_path / "ones.png", 4)
+
+
+def test_a_look_tells_size_and_mode(tmp_path: Path) -> None:
+    Image.new("RGBA", (5, 7)).save(tmp_path / "picture.png")
+    assert look(tmp_path / "picture.png") == (5, 7, "RGBA")
+
+
+def test_odd_metadata_do_not_matter(tmp_path: Path) -> None:
+    exif = b"Exif\0\0II*\0\x08\0\0\0\xff\xff"
+    Image.new("RGB", (8, 8), (255, 255, 255)).save(tmp_path / "picture.jpg", exif=exif)
+    assert read_image(tmp_path / "picture.jpg", 8).min() == 1
