@@ -22,6 +22,7 @@ def evaluation_table(evaluation: Evaluation, part: str = "held-out") -> Table:
         box=box.SIMPLE_HEAD,
         title_justify="left",
         caption_justify="left",
+        collapse_padding=True,
         caption=_caption(scores.values(), many),
     )
     table.add_column("finding" if many else "class", overflow="fold")
@@ -32,7 +33,10 @@ def evaluation_table(evaluation: Evaluation, part: str = "held-out") -> Table:
         label = escape(name if many else f"{1 + index} {name}")
         table.add_row(label, *(_shown(values[index]) for values in scores.values()), *map(str, numbers))
     table.add_section()
-    table.add_row("macro", *(_shown_macro(values) for values in scores.values()))
+    means = [macro(values) for values in scores.values()]
+    table.add_row("macro", *(_shown(mean) for mean, _ in means))
+    if any(count < len(evaluation.classes) for _, count in means):
+        table.add_row("mean over", *(str(count) for _, count in means))
     return table
 
 
@@ -40,15 +44,9 @@ def _caption(scores: Iterable[Sequence[float]], many: bool) -> str:
     """What is not said by the heads of the columns."""
     notes = ["T/F: right, wrong; P/N: found, not found." if many else "→ 1: predicted as class 1."]
     if any(math.isnan(score) for values in scores for score in values):
-        notes.append("–: not defined. (2): mean over the 2 that are.")
+        notes.append("–: not defined, not in the mean.")
     return " ".join(notes)
 
 
 def _shown(score: float) -> str:
     return "–" if math.isnan(score) else f"{score:.3f}"
-
-
-def _shown_macro(scores: Sequence[float]) -> str:
-    """The mean over the classes that have the score; how many, where it is not all."""
-    mean, count = macro(scores)
-    return f"{_shown(mean)} ({count})" if 0 < count < len(scores) else _shown(mean)
