@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from tasks.base import Card, Task
 from tasks.checkpoints import read_metadata
+from tasks.evaluation import macro
 from tasks.training import Trainable
 
 _UNTOLD = Card(data="", network="", ground_truth="", licence="", citation="")
@@ -29,8 +29,10 @@ class About:
     """Of the network; None: the task brings its own model, which is not built only to be counted."""
     accuracy: float | None
     """On the held-out part, when it was trained; None: not trained, or not known."""
-    auc: float | None
-    """Of a multi-label task: the mean of the classes' areas under the ROC curve, held out."""
+    roc_auc: float | None
+    """The mean of the classes' areas under the ROC curve, there."""
+    multi_label: bool | None
+    """Whether a sample may have several classes: accuracy then says little. None: not known before training."""
     ground_truth: str
     licence: str
     citation: str
@@ -62,8 +64,9 @@ def about(name: str, task: Task) -> About:
         classes=task.classes(),
         network=told.network,
         parameters=_parameters(task),
-        accuracy=_number(heldout.get("accuracy")),
-        auc=_mean(heldout.get("auc")),
+        accuracy=heldout.get("accuracy"),
+        roc_auc=_mean(heldout.get("roc_auc")),
+        multi_label=heldout.get("multi_label"),
         ground_truth=told.ground_truth,
         licence=told.licence,
         citation=told.citation,
@@ -90,7 +93,7 @@ def _parameters(task: Task) -> int | None:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def _heldout(task: Task) -> Mapping[str, object]:
+def _heldout(task: Task) -> Mapping[str, Any]:
     """The scores in the task's checkpoint, if it has one.
 
     Raises:
@@ -102,13 +105,6 @@ def _heldout(task: Task) -> Mapping[str, object]:
     return heldout if isinstance(heldout, dict) else {}
 
 
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
-
-
-def _mean(values: object) -> float | None:
-    """Of what is known of the classes."""
-    if not isinstance(values, Sequence) or isinstance(values, str):
-        return _number(values)
-    known = [number for number in map(_number, values) if number is not None and number == number]
-    return fmean(known) if known else None
+def _mean(scores: Sequence[float] | None) -> float | None:
+    mean, n_defined = macro(scores or ())
+    return mean if n_defined else None

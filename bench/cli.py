@@ -8,6 +8,7 @@ from rich.markup import escape
 
 from .commands.console import err
 from .commands.data import data
+from .commands.figure import figure
 from .commands.list import list_entries
 from .commands.run import run
 from .commands.table import table
@@ -23,6 +24,7 @@ app = typer.Typer(
 app.command()(run)
 app.command("list")(list_entries)
 app.command()(data)
+app.add_typer(figure, name="figure")
 app.command()(table)
 app.command()(train)
 

@@ -18,6 +18,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from .sheets import EVIDENCE, bare, outline, wrapped
+
 INPUTS = "inputs"
 """Name of the file, among a shard's attributions, that holds the images."""
 
@@ -28,7 +30,6 @@ QUANTILE = 0.995
 _COLOURS = colormaps["RdBu_r"]
 _CELL = 1.5
 """Side of a picture, inches."""
-_OUTLINE = "#00a020"
 _FAINT = 0.25
 """How much of the gray image is left under a map."""
 
@@ -71,13 +72,11 @@ def grid(
     for row, image in enumerate(images):
         mask = None if masks is None else masks[row, 0]
         _draw_image(axes[row, 0], np.moveaxis(image, 0, -1), mask)
-        axes[row, 0].set_ylabel(
-            _wrapped(titles[row]), rotation=0, ha="right", va="center", fontsize=7, parse_math=False
-        )
+        axes[row, 0].set_ylabel(wrapped(titles[row]), rotation=0, ha="right", va="center", fontsize=7, parse_math=False)
         for column, maps in enumerate(attributions.values(), start=1):
             _draw_map(axes[row, column], maps[row, 0], image.mean(axis=0), mask)
     for axis, name in zip(axes[0], ("image", *attributions), strict=True):
-        axis.set_title(_wrapped(name), fontsize=7, parse_math=False)
+        axis.set_title(wrapped(name), fontsize=7, parse_math=False)
     _draw_legend(figure, axes)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=dpi)
@@ -165,18 +164,9 @@ def _draw_map(axis: Axes, attribution: Array, gray: Array, mask: Array | None) -
 
 
 def _finish(axis: Axes, mask: Array | None) -> None:
-    axis.set_xticks([])
-    axis.set_yticks([])
-    for side in axis.spines.values():
-        side.set_linewidth(0.4)
-        side.set_color("0.7")
-    # A mask without an edge has nothing to contour, and matplotlib warns.
-    if mask is not None and mask.any():
-        padded = np.pad(mask.astype(float), 1)
-        places = (np.arange(-1, mask.shape[1] + 1), np.arange(-1, mask.shape[0] + 1))
-        axis.contour(*places, padded, levels=[0.5], colors=_OUTLINE, linewidths=0.8)
-        axis.set_xlim(-0.5, mask.shape[1] - 0.5)
-        axis.set_ylim(mask.shape[0] - 0.5, -0.5)
+    bare(axis)
+    if mask is not None:
+        outline(axis, mask, EVIDENCE)
 
 
 def _draw_legend(figure: Figure, axes: Array) -> None:
@@ -186,13 +176,3 @@ def _draw_legend(figure: Figure, axes: Array) -> None:
     bar.ax.set_xticklabels(["against", "0", "for the class"], fontsize=7)
     bar.ax.tick_params(length=2)
     bar.outline.set_linewidth(0.4)
-
-
-def _wrapped(name: str, width: int = 16) -> str:
-    """The name over several lines, broken at underscores and spaces."""
-    lines = [""]
-    for part in name.replace("_", "_\0").replace(" ", " \0").split("\0"):
-        if lines[-1] and len(lines[-1]) + len(part) > width:
-            lines.append("")
-        lines[-1] += part
-    return "\n".join(line.strip() for line in lines)

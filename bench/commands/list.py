@@ -131,8 +131,8 @@ def _count(parameters: int | None) -> str:
 
 
 def _score(task: About) -> str:
-    if task.auc is not None:
-        return f"AUC {task.auc:.3f}"
+    if task.multi_label and task.roc_auc is not None:
+        return f"AUC {task.roc_auc:.3f}"
     return "–" if task.accuracy is None else f"{task.accuracy:.3f}"
 
 

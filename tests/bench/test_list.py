@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 
 import pytest
 import torch
@@ -131,11 +132,13 @@ def test_a_users_task_without_a_card_has_blanks(bench, write):
     assert next(line for line in out.splitlines() if line.startswith("toy ")).split() == ["toy", "–", "yes"]
 
 
-def test_many_labels_have_a_mean_auc_and_a_bad_checkpoint_is_told(monkeypatch, tmp_path):
+def test_many_labels_have_a_mean_auc_and_a_bad_checkpoint_is_told(bench, monkeypatch, tmp_path):
     task, path = TASKS["phantom_brain_mri_vgg16"], tmp_path / "task.safetensors"
     monkeypatch.setattr(type(task), "checkpoint", lambda _: path)
-    save_checkpoint(path, torch.nn.Linear(1, 1), {"heldout": {"auc": [0.9, None, 0.7]}})
-    told = about("task", task)
-    assert (told.accuracy, told.auc) == (None, pytest.approx(0.8))
+    heldout = {"accuracy": 0.9, "roc_auc": [0.9, math.nan, 0.7], "multi_label": True}
+    save_checkpoint(path, torch.nn.Linear(1, 1), {"heldout": heldout})
+    assert about("task", task).roc_auc == pytest.approx(0.8)
+    row = next(line for line in bench("list", "tasks").out.splitlines() if line.startswith("phantom_brain_mri_vgg16 "))
+    assert " AUC 0.800 " in row
     path.write_bytes(b"no checkpoint")
     assert "not a readable checkpoint" in about("task", task).unavailable

@@ -1,0 +1,123 @@
+"""`bench figure`: sheets hold the samples of tasks, and every set of phantoms above the images that it imitates."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from bench.catalog import catalog
+from bench.contact import no_samples, phantom_rows, sample_row
+from leaderboard.sheets import EVIDENCE, SHORTCUT
+from tasks.base import Sample, Task
+from tasks.phantoms.base import Phantoms
+
+TASKS = catalog().tasks
+PHANTOMS = {name: task for name, task in TASKS.items() if name.startswith("phantom_")}
+
+
+@pytest.fixture(autouse=True)
+def _no_data(monkeypatch):
+    monkeypatch.delenv("BENCH_DATA", raising=False)
+
+
+def test_a_row_has_the_samples_of_the_task_in_its_order():
+    task = TASKS["phantom_melanoma_vgg16_vignette"]
+    row = sample_row("name", task, 5, masks=True)
+    assert row.title.startswith("name\n")
+    assert [tile.caption for tile in row.tiles] == ["benign", "malignant", "benign", "malignant", "benign"]
+    for tile, sample in zip(row.tiles, (task.samples()[index] for index in range(5)), strict=True):
+        assert np.array_equal(tile.image, sample.input)
+        assert np.array_equal(tile.outlines[EVIDENCE], sample.mask[0])
+        assert np.array_equal(tile.outlines[SHORTCUT], sample.shortcut[0])
+    assert not any(tile.outlines for tile in sample_row("name", task, 2, masks=False).tiles)
+
+
+def test_a_task_shorter_than_the_row_is_drawn_whole():
+    assert len(sample_row("name", replace(TASKS["phantom_brain_mri_vgg16"], n_samples=3), 8, masks=True).tiles) == 3
+
+
+def test_every_set_of_phantoms_has_one_row_class_by_class():
+    rows = list(phantom_rows(TASKS, 4, masks=True))
+    sets = {repr(task.samples()) for task in PHANTOMS.values()}
+    assert len(rows) == len(sets)
+    assert len({row.title for row in rows}) == len(rows)
+    assert all(row.title.startswith("phantoms: ") for row in rows)
+    assert {task.card().data for task in PHANTOMS.values()} == {
+        row.title.removeprefix("phantoms: ").partition("\n")[0] for row in rows
+    }
+    ct = next(row for row in rows if "CT" in row.title)
+    assert [tile.caption for tile in ct.tiles] == ["COVID", "COVID", "non-COVID", "non-COVID"]
+
+
+def test_real_images_stand_below_their_phantoms_once(bench, tmp_path, monkeypatch):
+    """Phantoms written in the published layout serve as real images."""
+    written = bench("data", "phantom_melanoma_vgg16", "--out", tmp_path / "data", "--samples", 40, "--size", 32)
+    assert written.status == 0, written.err
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path / "data"))
+    melanoma = {name: task for name, task in TASKS.items() if "melanoma" in name}
+    titles = [row.title.partition(":")[0] for row in phantom_rows(melanoma, 2, masks=True)]
+    assert titles == ["phantoms", "real", "phantoms"]
+
+
+def test_no_network_is_needed():
+    assert no_samples(TASKS["phantom_brain_mri_vgg16"]) is None
+    assert "data not found" in no_samples(TASKS["brain_mri_vgg16"])
+
+
+class Several(Task):
+    """A user's task of many labels."""
+
+    def classes(self):
+        return ("first", "second", "third")
+
+    def model(self):
+        return torch.nn.Identity()
+
+    def samples(self):
+        truths = ([1, 0, 1], [0, 0, -1], [1, 1, 1])
+        return [Sample(torch.zeros(3, 8, 8), torch.tensor(truth), str(truth)) for truth in truths]
+
+
+def test_many_labels_are_named_as_far_as_there_is_room():
+    row = sample_row("several", Several(), 3, masks=True)
+    assert row.title == "several"
+    assert [tile.caption for tile in row.tiles] == ["first, third", "none", "first, second, third"]
+
+
+def test_samples_are_drawn_and_tasks_without_data_skipped(bench, tmp_path):
+    sheet = tmp_path / "new" / "sheet.png"
+    answer = bench("figure", "samples", "--tasks", "*brain_mri_vgg16", "--columns", 2, "--out", sheet)
+    assert answer.status == 0, answer.err
+    assert "Skipped brain_mri_vgg16: data not found" in answer.out
+    assert f"Drawn: {sheet} (1 rows)" in answer.out
+    assert sheet.read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("samples", "--tasks", "brain_mri_vgg16", "--out", "x.png"), "nothing to draw"),
+        (("samples", "--tasks", "brian", "--out", "x.png"), "no task is called 'brian'"),
+        (("samples", "--tasks", "phantom_brain*", "--columns", "1", "--out", "x.doc"), "x.doc"),
+    ],
+)
+def test_what_cannot_be_drawn_is_one_line(bench, monkeypatch, tmp_path, arguments, complaint):
+    monkeypatch.chdir(tmp_path)
+    answer = bench("figure", *arguments)
+    assert answer.status == 2
+    assert complaint in answer.err
+    assert answer.err.count("\n") == 1
+
+
+def test_all_phantoms_are_drawn(bench, tmp_path, monkeypatch):
+    monkeypatch.setattr("bench.commands.figure.catalog", lambda _: replace(catalog(), tasks=_one_set()))
+    answer = bench("figure", "phantoms", "--columns", 2, "--no-masks", "--out", tmp_path / "sheet.pdf")
+    assert answer.status == 0, answer.err
+    assert "(1 rows)" in answer.out
+
+
+def _one_set() -> dict[str, Task]:
+    name = "phantom_sars_cov_2_ct_vgg16"
+    assert isinstance(TASKS[name].samples(), Phantoms)
+    return {name: TASKS[name]}

@@ -1,0 +1,75 @@
+"""Contact sheets of images: every picture is drawn where it belongs, outlined, and wrong shapes are named."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from leaderboard.sheets import EVIDENCE, SHORTCUT, Row, Tile, sheet, wrapped
+
+SIDE = 96
+RED, BLUE = np.zeros((3, SIDE, SIDE)), np.zeros((3, SIDE, SIDE))
+RED[0], BLUE[2] = 1, 1
+MASK = np.zeros((SIDE, SIDE), dtype=bool)
+MASK[30:60, 30:60] = True
+NOWHERE = np.zeros((SIDE, SIDE), dtype=bool)
+
+
+def pixels(path: Path) -> np.ndarray:
+    return np.asarray(imread(path))[..., :3]
+
+
+def count(image: np.ndarray, colour: tuple[float, float, float]) -> int:
+    return int((abs(image - colour).max(axis=-1) < 0.02).sum())
+
+
+@pytest.mark.parametrize("suffix", [".png", ".pdf"])
+def test_a_sheet_is_written_in_a_new_folder(suffix: str, tmp_path: Path) -> None:
+    rows = [Row("a_$ title", [Tile(RED, "cap_$tion"), Tile(BLUE[:, :20, :20])]), Row("shorter", [Tile(BLUE)])]
+    path = sheet(rows, tmp_path / "new" / f"sheet{suffix}", {EVIDENCE: "evidence"})
+    assert path.read_bytes()[:4] == (b"\x89PNG" if suffix == ".png" else b"%PDF")
+
+
+def test_rows_go_down_and_columns_to_the_right_pixel_for_pixel(tmp_path: Path) -> None:
+    image = pixels(sheet([Row("", [Tile(RED), Tile(BLUE)]), Row("", [Tile(BLUE)])], tmp_path / "sheet.png"))
+    centre = {
+        colour: np.argwhere(abs(image - colour).max(axis=-1) < 0.02).mean(axis=0) for colour in [(1, 0, 0), (0, 0, 1)]
+    }
+    assert (centre[1, 0, 0] < centre[0, 0, 1]).tolist() == [True, True]
+    assert count(image, (1, 0, 0)) > 0.95 * SIDE * SIDE
+    assert count(image, (0, 0, 1)) > 2 * 0.95 * SIDE * SIDE
+
+
+def test_outlines_have_their_colours_where_the_mask_ends(tmp_path: Path) -> None:
+    def drawn(outlines: dict[str, np.ndarray]) -> np.ndarray:
+        black = np.zeros((3, SIDE, SIDE))
+        return pixels(sheet([Row("", [Tile(black, "", outlines)])], tmp_path / "sheet.png"))[:SIDE, -100:]
+
+    green = drawn({EVIDENCE: MASK})
+    green = (green[..., 1] > green[..., 0] + 0.1) & (green[..., 1] > green[..., 2] + 0.1)
+    assert 4 * 28 <= green.sum() <= 2 * 4 * 34
+    magenta = drawn({SHORTCUT: MASK})
+    magenta = (magenta[..., 0] > magenta[..., 1] + 0.1) & (magenta[..., 2] > magenta[..., 1] + 0.1)
+    assert np.array_equal(magenta, green)
+    assert not np.array_equal(drawn({EVIDENCE: ~NOWHERE}), drawn({}))
+    assert np.array_equal(drawn({EVIDENCE: NOWHERE}), drawn({}))
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([], "at least one picture"),
+        ([Row("", [])], "at least one picture"),
+        ([Row("", [Tile(RED[0], "gray")])], r"gray: an image is \(3, H, W\)"),
+        ([Row("", [Tile(RED, "small", {EVIDENCE: MASK[1:]})])], r"small: an outline of \(95, 96\)"),
+    ],
+)
+def test_what_does_not_fit_is_named(rows: list[Row], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        sheet(rows, tmp_path / "sheet.png")
+
+
+def test_titles_are_broken_where_they_may_be() -> None:
+    assert wrapped("chest_xray_pneumonia_cnn", 12) == "chest_xray_\npneumonia_\ncnn"
+    assert wrapped("phantoms: a\nreal", 20) == "phantoms: a\nreal"
