@@ -19,7 +19,7 @@ sources, so their size and contrast give them away; 14 images labelled pituitary
 classification via tumor region augmentation and partition, PLOS ONE 2015, where three radiologists drew the tumours.
 """
 
-import csv
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, NamedTuple
@@ -33,9 +33,11 @@ from .phantoms.brain_mri import CLASSES, BrainMRI
 from .published import Box, Picture, PublishedTask
 from .publishing import Layout, part_sizes, rendered, write_picture, write_table
 from .rendered import PhantomVGG16
+from .tables import read_table
 
 _TABLE = "annotations/images.csv"
 _COLUMNS = ("path", "part", "label", "cheng_id", "width", "height", "x0", "y0", "x1", "y1")
+_PARTS = ("train", "heldout", "test", "duplicate")
 _VALIDATION_FRACTION = 0.12
 
 BRAIN_TUMOUR_MRI = DataSet(
@@ -105,7 +107,7 @@ class BrainTumorMRI(PublishedTask):
         return (_TABLE,)
 
     def pictures(self, folder: Path, part: str) -> Sequence[Picture]:
-        return [row.picture() for row in _rows(read_table(folder / _TABLE), part)]
+        return [row.picture() for row in _rows(read_slices(folder / _TABLE), part)]
 
 
 class BrainTumorMRIVGG16(BrainTumorMRI):
@@ -120,35 +122,30 @@ class BrainTumorMRIVGG16(BrainTumorMRI):
         return vgg16(len(CLASSES))
 
 
-def read_table(path: Path) -> list[Slice]:
+def read_slices(path: Path) -> list[Slice]:
     """The rows of the table of images.
 
     Raises:
         ValueError: a column is absent or a row makes no sense; the message names the row.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            if absent := [column for column in _COLUMNS if column not in (reader.fieldnames or ())]:
-                raise ValueError(f"has no column {', '.join(absent)}")
-            return [_slice(row, reader.line_num) for row in reader]
-    except (ValueError, csv.Error) as error:
-        raise ValueError(f"{path}: {error}; restore the table that came with the data") from error
+    return read_table(path, _COLUMNS, _slice, "restore the table that came with the data", key="path")
 
 
-def _slice(row: Mapping[str, str | None], line: int) -> Slice:
-    try:
-        cells = {column: (row[column] or "").strip() for column in _COLUMNS}
-        width, height, *edges = (float(cells[name] or "nan") for name in _COLUMNS[4:])
-        box = None
-        if all(cells[name] for name in _COLUMNS[4:]):
-            box = Box(edges[0] / width, edges[1] / height, edges[2] / width, edges[3] / height)
-            if not (0 <= box.left < box.right <= 1 and 0 <= box.top < box.bottom <= 1):
-                raise ValueError("the box does not lie within the image")
-        number = int(float(cells["cheng_id"] or -1))
-        return Slice(cells["path"], cells["part"], CLASSES.index(cells["label"]), number, box)
-    except (ValueError, ZeroDivisionError) as error:
-        raise ValueError(f"line {line}: {error}") from error
+def _slice(cells: Mapping[str, str]) -> Slice:
+    if cells["label"] not in CLASSES:
+        raise ValueError(f"the label {cells['label']!r} is none of {', '.join(CLASSES)}")
+    if cells["part"] not in _PARTS:
+        raise ValueError(f"the part {cells['part']!r} is none of {', '.join(_PARTS)}")
+    known = all(cells[name] for name in _COLUMNS[4:])
+    box = _box(*(float(cells[name]) for name in _COLUMNS[4:])) if known else None
+    number = int(float(cells["cheng_id"] or -1))
+    return Slice(cells["path"], cells["part"], CLASSES.index(cells["label"]), number, box)
+
+
+def _box(width: float, height: float, left: float, top: float, right: float, bottom: float) -> Box:
+    if not (0 <= left < right <= width < math.inf and 0 <= top < bottom <= height < math.inf):
+        raise ValueError("the box does not lie within the image")
+    return Box(left / width, top / height, right / width, bottom / height)
 
 
 def _rows(table: Iterable[Slice], part: str) -> list[Slice]:

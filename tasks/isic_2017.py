@@ -12,9 +12,8 @@ superpixels (ISIC_*_superpixels.png) and a table of ages, which are not read.
 [1] Codella et al., Skin lesion analysis toward melanoma detection, ISBI 2018; arXiv:1710.05006.
 """
 
-import csv
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 from torch import nn
@@ -23,9 +22,10 @@ from torchvision.models import ResNet50_Weights, SqueezeNet1_0_Weights
 from .base import DataSet
 from .networks import resnet50, squeezenet1_0
 from .phantoms.dermoscopy import ISIC2017
-from .published import Picture, PublishedTask, drawn, unnested
+from .published import Picture, PublishedTask, drawn, files, unnested
 from .publishing import Layout, numbers, rendered, write_picture, write_table
 from .rendered import PhantomTask
+from .tables import read_table
 
 _COLUMNS = ("image_id", "melanoma", "seborrheic_keratosis")
 _VALIDATION_FRACTION = 0.1
@@ -91,13 +91,20 @@ class ISIC2017ResNet50(PublishedTask):
 
     def pictures(self, folder: Path, part: str) -> Sequence[Picture]:
         stem = f"ISIC-2017_{'Validation' if part == 'heldout' else 'Training'}"
-        images, masks = (
+        data, masks = (
             unnested(folder, f"{stem}_{what}").relative_to(folder).as_posix() for what in ("Data", "Part1_GroundTruth")
         )
-        labels = read_labels(unnested(folder, f"{stem}_Part3_GroundTruth.csv"))
+        table = unnested(folder, f"{stem}_Part3_GroundTruth.csv")
+        labels = read_labels(table)
+        found = {PurePosixPath(path).stem: path for path in files(folder, f"{stem}_Data", (".jpg", ".jpeg"))}
         return [
-            Picture(f"{images}/{image}.jpg", label, mask=f"{masks}/{image}_segmentation.png")
-            for image, label in labels.items()
+            Picture(
+                found.get(image, f"{data}/{image}.jpg"),
+                labels.get(image, -1),
+                mask=f"{masks}/{image}_segmentation.png",
+                fault=None if image in labels else f"has no row in {table.name}",
+            )
+            for image in dict.fromkeys((*labels, *found))
             if part == "heldout" or drawn(image, _VALIDATION_FRACTION) == (part == "validation")
         ]
 
@@ -120,28 +127,19 @@ def read_labels(path: Path) -> dict[str, int]:
     Raises:
         ValueError: a column is absent or a row makes no sense; the message names the row.
     """
-    labels: dict[str, int] = {}
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            if absent := [column for column in _COLUMNS if column not in (reader.fieldnames or ())]:
-                raise ValueError(f"has no column {', '.join(absent)}")
-            for row in reader:
-                if row["image_id"] in labels:
-                    raise ValueError(f"line {reader.line_num}: {row['image_id']} is there twice")
-                labels[row["image_id"]] = _label(row, reader.line_num)
-    except (ValueError, csv.Error) as error:
-        raise ValueError(f"{path}: {error}; replace it by the published file") from error
-    return labels
+    rows = read_table(
+        path, _COLUMNS, lambda cells: (cells["image_id"], _label(cells)), "replace it by the published file", "image_id"
+    )
+    return dict(rows)
 
 
-def _label(row: Mapping[str, str | None], line: int) -> int:
+def _label(cells: Mapping[str, str]) -> int:
     """The numbers are written 0.0 and 1.0."""
-    flags = tuple((row[column] or "").strip() for column in _COLUMNS[1:])
+    flags = [cells[column] for column in _COLUMNS[1:]]
     names = {("0", "0"): "nevus", ("1", "0"): "melanoma", ("0", "1"): "seborrheic_keratosis"}
     name = names.get((flags[0].removesuffix(".0"), flags[1].removesuffix(".0")))
     if name is None:
-        raise ValueError(f"line {line}: melanoma {flags[0]!r} and seborrheic_keratosis {flags[1]!r} are no class")
+        raise ValueError(f"melanoma {flags[0]!r} and seborrheic_keratosis {flags[1]!r} are no class")
     return ISIC2017.class_names.index(name)
 
 

@@ -5,10 +5,12 @@ of its own name once more is read all the same.
 """
 
 import hashlib
+import os
 import re
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import ClassVar, NamedTuple
@@ -23,6 +25,8 @@ from .fitting import Recipe
 from .images import check_same_shape, read_image, read_mask
 from .networks import imagenet_weights
 from .training import Trainable
+
+_REMEDY = "mend it, or leave such pictures out with `--skip-unreadable`"
 
 
 class Box(NamedTuple):
@@ -44,6 +48,17 @@ class Picture(NamedTuple):
     """The file of its mask, above half where the evidence lies."""
     boxes: tuple[Box, ...] | None = None
     """Where the evidence lies, if there is no such file; none: nowhere; None: not known."""
+    fault: str | None = None
+    """Why it cannot be used, whatever its file holds: it has no label, say."""
+
+
+class Unreadable(NamedTuple):
+    """A picture that cannot be used."""
+
+    path: str
+    """Relative to the data set's folder."""
+    reason: str
+    """One line that names the file."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +74,10 @@ class Pictures:
 
     def __getitem__(self, index: int) -> Sample:
         picture = self.pictures[index]
+        if picture.fault is not None:
+            raise ValueError(f"{self.folder / picture.path}: {picture.fault}; {_REMEDY}")
         return Sample(
-            input=read_image(self.folder / picture.path, self.size),
+            input=read_image(self._file(picture.path), self.size),
             label=torch.tensor(picture.label),
             id=_collapsed(picture.path),
             mask=self._mask(picture),
@@ -68,8 +85,8 @@ class Pictures:
 
     def _mask(self, picture: Picture) -> Tensor | None:
         if picture.mask is not None:
-            check_same_shape(self.folder / picture.path, self.folder / picture.mask)
-            return read_mask(self.folder / picture.mask, self.size)
+            check_same_shape(self._file(picture.path), self._file(picture.mask))
+            return read_mask(self._file(picture.mask), self.size)
         if picture.boxes is None:
             return None
         mask = torch.zeros((1, self.size, self.size), dtype=torch.bool)
@@ -79,6 +96,28 @@ class Pictures:
             mask[:, top : max(bottom, top + 1), left : max(right, left + 1)] = True
         return mask
 
+    def _file(self, path: str) -> Path:
+        """The file, which lies in the data set's folder: what is elsewhere may change, or be absent elsewhere.
+
+        Raises:
+            ValueError: a link leads out of the folder.
+        """
+        file = self.folder / path
+        target = Path(os.path.realpath(file))  # `resolve` raises where links go in a circle
+        if not target.is_relative_to(os.path.realpath(self.folder)):
+            raise ValueError(f"{file}: leads out of the data set, to {target}; put the file itself in its place")
+        return file
+
+    def unreadable(self) -> list[Unreadable]:
+        """The pictures that cannot be used: every file is read."""
+        found = []
+        for index, picture in enumerate(self.pictures):
+            try:
+                self[index]
+            except (ValueError, OSError) as error:
+                found.append(Unreadable(_collapsed(picture.path), str(error)))
+        return found
+
 
 @dataclass(frozen=True)
 class PublishedTask(Trainable):
@@ -86,6 +125,8 @@ class PublishedTask(Trainable):
 
     size: int = 224
     """Side to which the images are stretched, in pixels."""
+    skip_unreadable: bool = False
+    """Leave pictures out that cannot be used, or whose masks cannot; else the first one met ends the work."""
 
     name: ClassVar[str]
     """The task's public name: the stem of its checkpoint."""
@@ -127,13 +168,30 @@ class PublishedTask(Trainable):
         return Card(data.name, self.architecture, self.ground_truth, data.licence, data.citation)
 
     def part(self, name: str) -> Samples:
-        folder = self.data()
-        pictures = self.pictures(folder, name)
-        if not pictures:
-            raise ValueError(f"{folder}: there is no picture of the part {name!r}; unpack the data set again")
+        pictures = self._readable(name)
         if name == "heldout":
             pictures = [pictures[index] for index in balanced_order([picture.label for picture in pictures])]
-        return Pictures(folder, pictures, self.size)
+        return Pictures(self.data(), pictures, self.size)
+
+    def _readable(self, part: str) -> Sequence[Picture]:
+        folder = self.data()
+        pictures = self.pictures(folder, part)
+        if faulty := [picture for picture in pictures if picture.fault is not None and not self.skip_unreadable]:
+            raise ValueError(f"{folder / faulty[0].path}: {faulty[0].fault}; {_REMEDY}")
+        left_out = {path for path, _ in self.skipped(part)}
+        pictures = [picture for picture in pictures if _collapsed(picture.path) not in left_out]
+        if not pictures:
+            raise ValueError(f"{folder}: there is no picture of the part {part!r}; unpack the data set again")
+        return pictures
+
+    def skipped(self, part: str) -> Sequence[Unreadable]:
+        """The pictures of a part that are left out because they cannot be used: none without `skip_unreadable`.
+
+        The first call of a process reads every file of the part; it is not looked at again.
+        """
+        return (
+            _unreadable(self.data(), tuple(self.pictures(self.data(), part)), self.size) if self.skip_unreadable else ()
+        )
 
     def data(self) -> Path:
         """The folder of the data set, whether it is there or not."""
@@ -145,7 +203,8 @@ class PublishedTask(Trainable):
         for path in self.needed():
             if not unnested(self.data(), path).exists():
                 return (
-                    f"data not found: no {self.data() / path}; put {self.source} there, "
+                    f"data not found: no {self.data() / path}{_lookalike(unnested(self.data(), path))}; "
+                    f"put {self.source} there, "
                     "or name the folder that holds it with `--data DIR` or BENCH_DATA"
                 )
         return None
@@ -158,6 +217,11 @@ class PublishedTask(Trainable):
 
     def recipe(self) -> Recipe:
         return Recipe(self.epochs, self.learning_rate, augment=self.augment)
+
+
+@lru_cache(maxsize=32)
+def _unreadable(folder: Path, pictures: tuple[Picture, ...], size: int) -> tuple[Unreadable, ...]:
+    return tuple(Pictures(folder, pictures, size).unreadable())
 
 
 def unnested(folder: Path, below: str = "") -> Path:
@@ -193,7 +257,8 @@ def files(folder: Path, below: str, endings: Iterable[str] = (".png", ".jpg", ".
     """
     place = unnested(folder, below)
     if not place.is_dir():
-        raise FileNotFoundError(f"{place}: no such folder; the data set is incomplete, unpack it again")
+        hint = _lookalike(place)
+        raise FileNotFoundError(f"{place}: no such folder{hint}; the data set is incomplete, unpack it again")
     found = [
         path.relative_to(folder).as_posix()
         for path in place.iterdir()
@@ -202,6 +267,13 @@ def files(folder: Path, below: str, endings: Iterable[str] = (".png", ".jpg", ".
     if not found:
         raise FileNotFoundError(f"{place}: holds no picture; the data set is incomplete, unpack it again")
     return sorted(found, key=_natural)
+
+
+def _lookalike(place: Path) -> str:
+    """A hint at what differs in upper and lower case only, or nothing."""
+    beside = place.parent.iterdir() if place.parent.is_dir() else ()
+    found = [other.name for other in beside if other.name.lower() == place.name.lower() and other.name != place.name]
+    return f" (there is {found[0]!r}: rename it)" if found else ""
 
 
 def _natural(path: str) -> list[tuple[int, str]]:

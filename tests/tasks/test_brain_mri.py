@@ -11,7 +11,7 @@ from PIL import Image
 from torchvision.models import SqueezeNet1_0_Weights
 
 from tasks.base import data_folder
-from tasks.brain_mri import BrainTumorMRI, brain_mri_squeezenet, read_table
+from tasks.brain_mri import BrainTumorMRI, brain_mri_squeezenet, read_slices
 from tasks.phantoms.brain_mri import CLASSES
 
 COLUMNS = ["path", "part", "label", "cheng_id", "cheng_label", "width", "height", "x0", "y0", "x1", "y1"]
@@ -151,7 +151,7 @@ def test_missing_columns_are_named(folder: Path) -> None:
 )
 def test_bad_rows_are_named(row: list[str], message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message) as caught:
-        read_table(_write_table(tmp_path, [row]))
+        read_slices(_write_table(tmp_path, [row]))
     assert "\n" not in str(caught.value)
 
 
@@ -159,7 +159,7 @@ def test_bad_rows_are_named(row: list[str], message: str, tmp_path: Path) -> Non
 def test_a_table_that_is_none_is_named(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "images.csv").write_bytes(content)
     with pytest.raises(ValueError, match=r"images.csv: "):
-        read_table(tmp_path / "images.csv")
+        read_slices(tmp_path / "images.csv")
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture"])

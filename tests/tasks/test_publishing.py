@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bench.catalog import catalog
 from tasks.base import Sample
-from tasks.brain_mri import BrainTumorMRI, PhantomBrainMRI, read_table
+from tasks.brain_mri import BrainTumorMRI, PhantomBrainMRI, read_slices
 from tasks.chest_xray_pneumonia import ChestXrayPneumonia, PhantomPneumonia, patient
 from tasks.covid19_radiography import Covid19Radiography, PhantomRadiographyResNet18
 from tasks.covid_qu_ex import CovidQuExResNet50, PhantomCovidQuExVGG16
@@ -139,7 +139,7 @@ def test_the_oddities_of_the_publications_are_there(twins: Twins) -> None:
         case BrainTumorMRI():
             assert len(sizes) == 3
             assert modes == {"L", "RGB"}
-            assert {row.part for row in read_table(root / "annotations/images.csv")} == {
+            assert {row.part for row in read_slices(root / "annotations/images.csv")} == {
                 "train",
                 "heldout",
                 "duplicate",
