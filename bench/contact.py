@@ -29,16 +29,16 @@ def phantom_rows(tasks: Mapping[str, Task], n_columns: int, masks: bool) -> Iter
         ValueError, OSError: data cannot be read; one line.
     """
     drawn: set[str] = set()
-    for task in tasks.values():
+    for name, task in tasks.items():
         card = task.card()
         if card is None or card.kind == "real" or repr(task.samples()) in drawn:
             continue
-        drawn.add(repr(task.samples()))
-        cue = "\nas the shortcut task has them: faint" if card.kind == "shortcut" else ""
-        yield _row_by_class(f"phantoms: {card.data}{cue}", task, n_columns, masks)
+        first = card.data not in drawn
+        drawn |= {card.data, repr(task.samples())}
+        title = f"phantoms: {card.data}"
+        yield _row_by_class(title if first else f"{title}, for {name}", task, n_columns, masks)
         real = _counterpart(card.data, tasks)
-        if real is not None and card.data not in drawn:
-            drawn.add(card.data)
+        if first and real is not None:
             yield _row_by_class(f"real: {card.data}", real, n_columns, masks)
 
 
