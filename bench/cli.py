@@ -6,10 +6,12 @@ from typing import NoReturn
 import typer
 from rich.markup import escape
 
+from .commands.check_data import check_data
 from .commands.console import err
 from .commands.data import data
 from .commands.figure import figure
 from .commands.list import list_entries
+from .commands.lungs import lungs
 from .commands.run import run
 from .commands.table import table
 from .commands.train import train
@@ -24,6 +26,7 @@ app = typer.Typer(
 app.command()(run)
 app.command("list")(list_entries)
 app.command()(data)
+app.command("check-data")(check_data)
 app.add_typer(figure, name="figure")
 app.command()(table)
 app.command()(train)

@@ -174,24 +174,25 @@ class PublishedTask(Trainable):
         return Pictures(self.data(), pictures, self.size)
 
     def _readable(self, part: str) -> Sequence[Picture]:
-        folder = self.data()
-        pictures = self.pictures(folder, part)
-        if faulty := [picture for picture in pictures if picture.fault is not None and not self.skip_unreadable]:
-            raise ValueError(f"{folder / faulty[0].path}: {faulty[0].fault}; {_REMEDY}")
+        listed = self.listed(part)
+        if faulty := [picture for picture in listed.pictures if picture.fault is not None and not self.skip_unreadable]:
+            raise ValueError(f"{listed.folder / faulty[0].path}: {faulty[0].fault}; {_REMEDY}")
         left_out = {path for path, _ in self.skipped(part)}
-        pictures = [picture for picture in pictures if _collapsed(picture.path) not in left_out]
+        pictures = [picture for picture in listed.pictures if _collapsed(picture.path) not in left_out]
         if not pictures:
-            raise ValueError(f"{folder}: there is no picture of the part {part!r}; unpack the data set again")
+            raise ValueError(f"{listed.folder}: there is no picture of the part {part!r}; unpack the data set again")
         return pictures
+
+    def listed(self, part: str) -> Pictures:
+        """All pictures of a part, in the data set's order, whether they can be used or not."""
+        return Pictures(self.data(), tuple(self.pictures(self.data(), part)), self.size)
 
     def skipped(self, part: str) -> Sequence[Unreadable]:
         """The pictures of a part that are left out because they cannot be used: none without `skip_unreadable`.
 
         The first call of a process reads every file of the part; it is not looked at again.
         """
-        return (
-            _unreadable(self.data(), tuple(self.pictures(self.data(), part)), self.size) if self.skip_unreadable else ()
-        )
+        return _unreadable(self.listed(part)) if self.skip_unreadable else ()
 
     def data(self) -> Path:
         """The folder of the data set, whether it is there or not."""
@@ -220,8 +221,8 @@ class PublishedTask(Trainable):
 
 
 @lru_cache(maxsize=32)
-def _unreadable(folder: Path, pictures: tuple[Picture, ...], size: int) -> tuple[Unreadable, ...]:
-    return tuple(Pictures(folder, pictures, size).unreadable())
+def _unreadable(pictures: Pictures) -> Sequence[Unreadable]:
+    return pictures.unreadable()
 
 
 def unnested(folder: Path, below: str = "") -> Path:
