@@ -1,13 +1,144 @@
 """`bench evaluate`: how well a task's network does, in tables and pictures."""
 
 import math
+import tempfile
 from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
 
+import torch
+import typer
 from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from tasks.base import Samples, Task
+from tasks.checkpoints import read_metadata
 from tasks.evaluation import Evaluation, macro
+from tasks.predictions import Predictions, predict
+from tasks.training import Trainable
+
+from .. import environment
+from ..catalog import catalog, select
+from ..errors import UserError
+from ..evaluation import Report, report, write
+from .console import Data, Plugins, out, progress_bar, told, use_data
+
+Part = Literal["heldout", "validation", "train"]
+
+
+def evaluate(
+    name: Annotated[str, typer.Argument(help="The task whose network is to be evaluated.")],
+    part: Annotated[Part, typer.Option(help="On which samples. Those that are explained are held out.")] = "heldout",
+    samples: Annotated[int | None, typer.Option(min=1, help="At most so many samples; default: all.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images forwarded at a time.")] = 64,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, or auto.")] = "auto",
+    folder: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Where to write; default: beside the checkpoint.")
+    ] = None,
+    data: Data = None,
+    plugins: Plugins = None,
+) -> None:
+    """Evaluate a task's network: scores, confusion, ROC curves, calibration, learning curves and t-SNE.
+
+    Every table is written as CSV, every picture as PNG and PDF.
+    """
+    use_data(data)
+    place = environment.device_of(device)
+    task = _task(name, plugins)
+    with told():
+        if reason := task.unavailable():
+            raise UserError(f"{name}: {reason}")
+        folder = _claimed(folder or _default_folder(task, name, part))
+        model = task.model()
+        fingerprint = environment.weights_fingerprint(model)
+        candidates = _samples(task, name, part)
+        chosen = _chosen(len(candidates), samples, part)
+        predictions = _predictions(model.to(place), candidates, len(task.classes()), batch_size, place, chosen)
+        history = read_metadata(task.checkpoint()).get("history") if isinstance(task, Trainable) else None
+        found = report(predictions, task.classes(), history, f"{name}, {_in_words(part)}, n = {len(chosen)}")
+        about = {"task": name, "settings": repr(task), "part": part, "samples": len(chosen), "of": len(candidates)}
+        about |= {"weights": fingerprint, "device": str(place), "versions": environment.versions()}
+        write(found, about, folder)
+    out.print(evaluation_table(found.evaluation, _in_words(part)))
+    for line in [_calibration_line(found), *found.notes, f"written to {folder}"]:
+        out.print(escape(line), soft_wrap=True, highlight=False)
+
+
+def _task(name: str, plugins: list[Path] | None) -> Task:
+    found = select(catalog(plugins or ()).tasks, name, "task")
+    if len(found) != 1:
+        raise UserError(f"one task is evaluated at a time, and {name} is {len(found)}: {', '.join(found)}")
+    return next(iter(found.values()))
+
+
+def _in_words(part: Part) -> str:
+    return "held-out" if part == "heldout" else part
+
+
+def _default_folder(task: Task, name: str, part: Part) -> Path:
+    """Beside the checkpoint; in the current folder where a task brings its own model."""
+    checkpoint = task.checkpoint() if isinstance(task, Trainable) else Path(name)
+    return checkpoint.with_name(f"{checkpoint.stem}-evaluation" + ("" if part == "heldout" else f"-{part}"))
+
+
+def _claimed(folder: Path) -> Path:
+    """The folder, made if need be; known to be writable before the work begins."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written to ({error.strerror}); name another folder by --out") from error
+
+
+def _samples(task: Task, name: str, part: Part) -> Samples:
+    if isinstance(task, Trainable):
+        return task.part(part)
+    if part == "heldout":
+        return task.samples()
+    raise UserError(f"{name} brings its own model and has no part {part!r}: leave --part out")
+
+
+def _chosen(n_candidates: int, n_samples: int | None, part: Part) -> Sequence[int]:
+    """Indices: the first of the held-out samples, which are balanced; of others, which may be sorted, spread evenly.
+
+    >>> _chosen(10, 4, "heldout"), _chosen(10, 4, "train")
+    ([0, 1, 2, 3], [0, 2, 5, 7])
+    """
+    count = min(n_candidates, n_samples or n_candidates)
+    return list(range(count)) if part == "heldout" else [index * n_candidates // count for index in range(count)]
+
+
+def _predictions(
+    model: torch.nn.Module,
+    candidates: Samples,
+    n_classes: int,
+    batch_size: int,
+    device: torch.device,
+    chosen: Sequence[int],
+) -> Predictions:
+    with progress_bar() as bar:
+        step = bar.add_task("predicting", total=len(chosen))
+        try:
+            return predict(
+                model,
+                candidates,
+                n_classes,
+                batch_size,
+                device,
+                chosen,
+                lambda done, _: bar.update(step, completed=done),
+            )
+        except torch.OutOfMemoryError as error:
+            raise UserError(
+                f"{batch_size} images are too many for the memory of {device}; lower --batch-size"
+            ) from error
+
+
+def _calibration_line(report: Report) -> str:
+    measure, value, _ = report.tables["summary"].iloc[-1]
+    return f"{measure.replace('_', ' ')} {_shown(value)}"
 
 
 def evaluation_table(evaluation: Evaluation, part: str = "held-out") -> Table:
