@@ -9,6 +9,7 @@ from rich.markup import escape
 from .commands.check_data import check_data
 from .commands.console import err
 from .commands.data import data
+from .commands.evaluate import evaluate
 from .commands.figure import figure
 from .commands.list import list_entries
 from .commands.lungs import lungs
@@ -30,6 +31,7 @@ app.command("check-data")(check_data)
 app.add_typer(figure, name="figure")
 app.command()(table)
 app.command()(train)
+app.command()(evaluate)
 
 _INTERRUPTED = 130
 """Exit status of a command that Ctrl-C stopped, as shells have it."""
