@@ -35,6 +35,7 @@ def check_data(
             raise UserError(f"{task_name}: {reason}")
         found = _surveyed(task_name, task)
         out.print(_table(task_name, task, found))
+        out.print(escape(f"folder: {task.data()}"), soft_wrap=True, highlight=False)
         for line in _lines(found):
             out.print(escape(line), soft_wrap=True, highlight=False)
         bad += len(found.absent) + sum(map(len, found.unreadable.values()))
@@ -53,7 +54,7 @@ def _surveyed(name: str, task: PublishedTask) -> Survey:
 
 
 def _table(name: str, task: PublishedTask, found: Survey) -> Table:
-    table = listing(f"{name}: {task.data()}")
+    table = listing(name)
     table.columns[0].header = "class"
     for part in found.counts:
         table.add_column(part, justify="right")
@@ -88,7 +89,7 @@ def _lines(found: Survey) -> Iterator[str]:
 
 
 def _most_common(counts: Counter[str]) -> str:
-    shown = ", ".join(f"{n} {name}" for name, n in counts.most_common(_NAMED))
+    shown = ", ".join(f"{name} ({n})" for name, n in counts.most_common(_NAMED))
     more = f", and {len(counts) - _NAMED} more" if len(counts) > _NAMED else ""
     return f"{shown}{more}" or "none"
 
@@ -96,4 +97,4 @@ def _most_common(counts: Counter[str]) -> str:
 def _named(pairs: list[tuple[Place, Place]]) -> str:
     """The first of them by name."""
     shown = "; ".join(f"{one.id} = {other.id}" for one, other in pairs[:_NAMED])
-    return f" ({shown}{'; …' if len(pairs) > _NAMED else ''})" if pairs else ""
+    return f": {shown}{'; …' if len(pairs) > _NAMED else ''}" if pairs else ""

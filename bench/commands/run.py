@@ -17,6 +17,7 @@ from ..errors import UserError
 from ..runner import Event, Settings, n_steps, run_task
 from ..summary import Summary
 from .console import Data, Plugins, Results, out, progress_bar, told, use_data
+from .skipping import SkipUnreadable, skipped_lines, skipping
 
 
 def run(
@@ -31,6 +32,7 @@ def run(
     results: Results = Path("results"),
     data: Data = None,
     plugins: Plugins = None,
+    skip_unreadable: SkipUnreadable = False,
     save_attributions: Annotated[bool, typer.Option(help="Keep the maps, and draw them.")] = False,
 ) -> None:
     """Let every chosen explainer explain every chosen task, and every chosen metric judge it."""
@@ -40,9 +42,12 @@ def run(
         )
     use_data(data)
     chosen = _choose(catalog(plugins or ()), tasks, explainers, metrics)
+    chosen = replace(chosen, tasks={name: skipping(task, skip_unreadable) for name, task in chosen.tasks.items()})
     settings = Settings(results, environment.device_of(device), samples, batch_size, seed, save_attributions)
     summary = _run(chosen, settings)
     _show_results(results, summary, save_attributions)
+    for line in (line for name in summary.ran for line in skipped_lines(name, chosen.tasks[name])):
+        out.print(escape(line), soft_wrap=True, highlight=False)
     named = {part.strip() for part in tasks.split(",")}
     if summary.failures or not summary.ran or named & summary.unavailable.keys():
         raise typer.Exit(1)

@@ -27,10 +27,15 @@ def skipped_lines(name: str, task: Task, parts: Iterable[str] = ("heldout",)) ->
         return []
     lines = []
     for part in parts:
-        if paths := [path for path, _ in task.skipped(part)]:
+        try:
+            paths = [path for path, _ in task.skipped(part)]
+        except (ValueError, OSError):
+            continue  # the data set as a whole cannot be read: the work itself has failed of that, and says so
+        if paths:
+            count = f"{len(paths)} picture{'s' if len(paths) > 1 else ''}"
             more = ", …" if len(paths) > _NAMED else ""
             lines.append(
-                f"{name}: left out {len(paths)} pictures of the part {part}, which cannot be used: "
+                f"{name}: left out {count} of the part {part}, which cannot be used: "
                 f"{', '.join(paths[:_NAMED])}{more}; `bench check-data {name}` says why"
             )
     return lines

@@ -14,12 +14,14 @@ from rich.table import Table
 from tasks.evaluation import Evaluation
 from tasks.fitting import Progress as State
 from tasks.memory import Duplicate
+from tasks.publishing import PARTS
 from tasks.training import Trainable
 
 from .. import environment
 from ..catalog import catalog, select
 from ..errors import UserError
 from .console import Data, Plugins, out, progress_bar, told, use_data
+from .skipping import SkipUnreadable, skipped_lines, skipping
 
 
 def train(
@@ -29,6 +31,7 @@ def train(
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, or auto.")] = "auto",
     data: Data = None,
     plugins: Plugins = None,
+    skip_unreadable: SkipUnreadable = False,
 ) -> None:
     """Train a task's network, evaluate it on the held-out part, and keep the checkpoint.
 
@@ -38,10 +41,11 @@ def train(
     task = next(iter(select(catalog(plugins or ()).tasks, name, "task").values()))
     if not isinstance(task, Trainable):
         raise UserError(f"{name} brings its own model: there is nothing to train")
+    task = skipping(task, skip_unreadable)
     with told(), _report(name) as show:
         training = task.train(init, from_scratch, show, environment.device_of(device))
     out.print(_evaluation_table(training.evaluation))
-    for line in _duplicate_lines(training.duplicates):
+    for line in (*skipped_lines(name, task, PARTS), *_duplicate_lines(training.duplicates)):
         out.print(escape(line), soft_wrap=True, highlight=False)
     out.print(f"checkpoint: {task.checkpoint()}", soft_wrap=True)
 
