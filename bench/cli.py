@@ -32,6 +32,7 @@ app.add_typer(figure, name="figure")
 app.command()(table)
 app.command()(train)
 app.command()(evaluate)
+app.add_typer(lungs, name="lungs")
 
 _INTERRUPTED = 130
 """Exit status of a command that Ctrl-C stopped, as shells have it."""

@@ -6,7 +6,8 @@ The public data [1] are laid out as
 
 and hold the whole of it once more in chest_xray/chest_xray. The published `val` has 16 images: where it is
 there, it is added to `train`, and a tenth of the patients of both is kept from training to choose the epoch. File
-names tell patients: person12_bacteria_34, IM-0115-0001, NORMAL2-IM-0501-0001. There are no masks.
+names tell patients: person12_bacteria_34, IM-0115-0001, NORMAL2-IM-0501-0001. There are no masks; lungs that
+the user has drawn are taken from `chest-xray-pneumonia/lung masks`, see `tasks/lungs_only.py`.
 
 [1] Kermany et al., Identifying medical diagnoses and treatable diseases by image-based deep learning, Cell 2018;
 Kaggle, paultimothymooney/chest-xray-pneumonia.
@@ -19,9 +20,11 @@ from typing import ClassVar
 
 from torch import nn
 
-from .augmentation import Augment, Jitter, of_the_studies
-from .base import DataSet
+from .augmentation import Augment, of_the_studies
+from .base import DataSet, Samples
 from .fitting import Recipe
+from .lungs import segmenter
+from .lungs_only import LungsOnly, LungsOnlyPneumonia, mask_path
 from .networks import cnn
 from .phantoms.chest_xray import Pneumonia
 from .published import Picture, PublishedTask, drawn, files, unnested
@@ -41,17 +44,18 @@ CHEST_XRAY_PNEUMONIA = DataSet(
 class PhantomPneumonia(PhantomTask):
     """Rendered chest X-rays with and without pneumonia, and a small network of plain convolutions.
 
-    On 400 held-out phantoms it is right in 0.9925; taking the evidence away changes all its right decisions for
-    pneumonia.
+    It is fitted without augmentation, as its real counterpart is. On 400 held-out phantoms it is right in 0.9925;
+    taking the evidence away changes all its right decisions for pneumonia.
     """
 
-    phantoms: ClassVar = Pneumonia
-    name: ClassVar = "phantom_chest_xray_pneumonia_cnn"
+    phantoms: ClassVar[type[Pneumonia]] = Pneumonia
+    name: ClassVar[str] = "phantom_chest_xray_pneumonia_cnn"
     data_set: ClassVar = CHEST_XRAY_PNEUMONIA
     architecture: ClassVar[str] = "plain CNN, 1/2 as wide"
     nothing_found: ClassVar = "NORMAL"
     mean: ClassVar = (0.45,) * 3
     deviation: ClassVar = (0.28,) * 3
+    augment: ClassVar[Augment | None] = None
 
     def layout(self) -> Layout:
         return Layout(ChestXrayPneumonia.folder, _write)
@@ -60,7 +64,28 @@ class PhantomPneumonia(PhantomTask):
         return cnn(len(self.classes()), width=1 / 2, mean=self.mean, deviation=self.deviation)
 
     def recipe(self) -> Recipe:
-        return Recipe(epochs=14, learning_rate=1e-3, augment=Jitter(rotation=5, shift=0.03))
+        return Recipe(epochs=14, learning_rate=1e-3, augment=self.augment)
+
+
+class PhantomPneumoniaAugmented(PhantomPneumonia):
+    """The same phantoms, and the same network fitted with the studies' augmentation."""
+
+    name: ClassVar = "phantom_chest_xray_pneumonia_cnn_augmented"
+    augment: ClassVar = of_the_studies()
+
+
+class PhantomPneumoniaSegmented(PhantomPneumonia):
+    """The same phantoms with everything outside the lungs black, and the same network fitted to these.
+
+    The lungs are known exactly. The recipe is that of `phantom_chest_xray_pneumonia_cnn`: only what the network sees
+    differs.
+    """
+
+    phantoms: ClassVar = LungsOnlyPneumonia
+    name: ClassVar = "phantom_chest_xray_pneumonia_cnn_segmented"
+
+    def layout(self) -> Layout:
+        return Layout(ChestXrayPneumonia.folder, _write_with_lungs)
 
 
 class ChestXrayPneumonia(PublishedTask):
@@ -105,6 +130,19 @@ class ChestXrayPneumoniaAugmented(ChestXrayPneumonia):
     augment: ClassVar = of_the_studies()
 
 
+class ChestXrayPneumoniaSegmented(ChestXrayPneumonia):
+    """The public radiographs with everything outside the lungs black, and the same network fitted to these.
+
+    The lungs are those in the user's masks where there are such, else found by a network; see `tasks/lungs_only.py`.
+    The recipe is that of `chest_xray_pneumonia_cnn`, without augmentation: only what the network sees differs.
+    """
+
+    name: ClassVar = "chest_xray_pneumonia_cnn_segmented"
+
+    def part(self, name: str) -> Samples:
+        return LungsOnly(super().part(name), self.data(), segmenter())
+
+
 def patient(path: str) -> str:
     """Whose image it is, by its file's name; the name itself where it does not tell.
 
@@ -117,7 +155,16 @@ def patient(path: str) -> str:
 
 
 def _write(folder: Path, parts: Mapping[str, Pneumonia]) -> None:
-    """In a folder doubled, some in colour, with what a Mac leaves; a few of the training part are in `val`."""
+    """As published, without lung masks."""
+    for _ in _written(folder, parts):
+        pass
+
+
+def _written(folder: Path, parts: Mapping[str, Pneumonia]) -> Iterator[tuple[Pneumonia, int, str]]:
+    """Each radiograph's phantoms, index and path below the data set's folder, once it is written.
+
+    In a folder doubled, some in colour, with what a Mac leaves; a few of the training part are in `val`.
+    """
     root = folder / "chest_xray/chest_xray"
     for part, phantoms in parts.items():
         free = {name: _file_names(name, part) for name in phantoms.class_names}
@@ -128,6 +175,14 @@ def _write(folder: Path, parts: Mapping[str, Pneumonia]) -> None:
             write_picture(path, sample.input, "RGB" if position % 3 == 0 else "L")
             (path.parent / ".DS_Store").write_bytes(b"\0\0\0\1Bud1")
             (path.parent / f"._{path.name}").write_bytes(b"\0\5\x16\7")
+            yield phantoms, position, f"chest_xray/{published}/{name}/{path.name}"
+
+
+def _write_with_lungs(folder: Path, parts: Mapping[str, LungsOnlyPneumonia]) -> None:
+    """The whole radiographs, and the exact lungs where the user's own masks are looked for."""
+    whole = {part: phantoms.whole() for part, phantoms in parts.items()}
+    for phantoms, index, path in _written(folder, whole):
+        write_picture(folder / mask_path(path), phantoms.lungs(index).float(), "L")
 
 
 def _file_names(name: str, part: str) -> Iterator[str]:
@@ -143,5 +198,8 @@ def _file_names(name: str, part: str) -> Iterator[str]:
 
 
 phantom_chest_xray_pneumonia_cnn = PhantomPneumonia()
+phantom_chest_xray_pneumonia_cnn_augmented = PhantomPneumoniaAugmented()
+phantom_chest_xray_pneumonia_cnn_segmented = PhantomPneumoniaSegmented()
 chest_xray_pneumonia_cnn = ChestXrayPneumonia()
 chest_xray_pneumonia_cnn_augmented = ChestXrayPneumoniaAugmented()
+chest_xray_pneumonia_cnn_segmented = ChestXrayPneumoniaSegmented()
