@@ -5,118 +5,25 @@ of its own name once more is read all the same.
 """
 
 import hashlib
-import os
 import re
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 from pathlib import Path, PurePosixPath
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
-import torch
 from torch import Tensor
 from torchvision.models import WeightsEnum
 
 from .augmentation import Augment, of_the_studies
-from .base import Card, DataSet, Sample, Samples, balanced_order, checkpoint_folder, data_folder
+from .base import Card, DataSet, Samples, balanced_order, checkpoint_folder, data_folder
 from .fitting import Recipe
-from .images import check_same_shape, read_image, read_mask
 from .networks import imagenet_weights
+from .pictures import REMEDY, Pictures, Unreadable, collapsed
+from .pictures import Box as Box
+from .pictures import Picture as Picture
 from .training import Trainable
-
-_REMEDY = "mend it, or leave such pictures out with `--skip-unreadable`"
-
-
-class Box(NamedTuple):
-    """Edges of a rectangle as fractions of the image's sides."""
-
-    left: float
-    top: float
-    right: float
-    bottom: float
-
-
-class Picture(NamedTuple):
-    """An image file of a data set and what is known about it. Paths are relative to the data set's folder."""
-
-    path: str
-    label: int
-    """Index into the classes."""
-    mask: str | None = None
-    """The file of its mask, above half where the evidence lies."""
-    boxes: tuple[Box, ...] | None = None
-    """Where the evidence lies, if there is no such file; none: nowhere; None: not known."""
-    fault: str | None = None
-    """Why it cannot be used, whatever its file holds: it has no label, say."""
-
-
-class Unreadable(NamedTuple):
-    """A picture that cannot be used."""
-
-    path: str
-    """Relative to the data set's folder."""
-    reason: str
-    """One line that names the file."""
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """Pictures read from their files when they are asked for, stretched to squares."""
-
-    folder: Path
-    pictures: Sequence[Picture]
-    size: int
-
-    def __len__(self) -> int:
-        return len(self.pictures)
-
-    def __getitem__(self, index: int) -> Sample:
-        picture = self.pictures[index]
-        if picture.fault is not None:
-            raise ValueError(f"{self.folder / picture.path}: {picture.fault}; {_REMEDY}")
-        return Sample(
-            input=read_image(self._file(picture.path), self.size),
-            label=torch.tensor(picture.label),
-            id=_collapsed(picture.path),
-            mask=self._mask(picture),
-        )
-
-    def _mask(self, picture: Picture) -> Tensor | None:
-        if picture.mask is not None:
-            check_same_shape(self._file(picture.path), self._file(picture.mask))
-            return read_mask(self._file(picture.mask), self.size)
-        if picture.boxes is None:
-            return None
-        mask = torch.zeros((1, self.size, self.size), dtype=torch.bool)
-        for box in picture.boxes:
-            left, top = (min(round(edge * self.size), self.size - 1) for edge in (box.left, box.top))
-            right, bottom = (round(edge * self.size) for edge in (box.right, box.bottom))
-            mask[:, top : max(bottom, top + 1), left : max(right, left + 1)] = True
-        return mask
-
-    def _file(self, path: str) -> Path:
-        """The file, which lies in the data set's folder: what is elsewhere may change, or be absent elsewhere.
-
-        Raises:
-            ValueError: a link leads out of the folder.
-        """
-        file = self.folder / path
-        target = Path(os.path.realpath(file))  # `resolve` raises where links go in a circle
-        if not target.is_relative_to(os.path.realpath(self.folder)):
-            raise ValueError(f"{file}: leads out of the data set, to {target}; put the file itself in its place")
-        return file
-
-    def unreadable(self) -> list[Unreadable]:
-        """The pictures that cannot be used: every file is read."""
-        found = []
-        for index, picture in enumerate(self.pictures):
-            try:
-                self[index]
-            except (ValueError, OSError) as error:
-                found.append(Unreadable(_collapsed(picture.path), str(error)))
-        return found
 
 
 @dataclass(frozen=True)
@@ -176,9 +83,9 @@ class PublishedTask(Trainable):
     def _readable(self, part: str) -> Sequence[Picture]:
         listed = self.listed(part)
         if faulty := [picture for picture in listed.pictures if picture.fault is not None and not self.skip_unreadable]:
-            raise ValueError(f"{listed.folder / faulty[0].path}: {faulty[0].fault}; {_REMEDY}")
+            raise ValueError(f"{listed.folder / faulty[0].path}: {faulty[0].fault}; {REMEDY}")
         left_out = {path for path, _ in self.skipped(part)}
-        pictures = [picture for picture in listed.pictures if _collapsed(picture.path) not in left_out]
+        pictures = [picture for picture in listed.pictures if collapsed(picture.path) not in left_out]
         if not pictures:
             raise ValueError(f"{listed.folder}: there is no picture of the part {part!r}; unpack the data set again")
         return pictures
@@ -240,12 +147,6 @@ def unnested(folder: Path, below: str = "") -> Path:
 def _inner(path: Path) -> Path:
     again = path / path.name
     return again if again.is_dir() else path
-
-
-def _collapsed(path: str) -> str:
-    """The path without folders in folders of their own name: the same however the archive was unpacked."""
-    parts = PurePosixPath(path).parts
-    return "/".join(part for before, part in pairwise(("", *parts)) if part != before)
 
 
 def files(folder: Path, below: str, endings: Iterable[str] = (".png", ".jpg", ".jpeg")) -> list[str]:

@@ -11,7 +11,8 @@ import torch
 
 from .base import Sample
 from .images import Look, look
-from .published import PublishedTask, Unreadable
+from .pictures import Unreadable
+from .published import PublishedTask
 from .publishing import PARTS
 
 _ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".gif", ".bmp", ".webp")
