@@ -30,18 +30,19 @@ class Predictions(NamedTuple):
         return self.labels.ndim == 2
 
     def log_odds(self) -> Tensor:
-        """How sure the model is of each class, (N, K): log p / (1 - p).
+        """How sure the model is of each class, (N, K) float64: log p / (1 - p).
 
-        For a multi-label task the logit; else the logit minus the logsumexp of the other classes' logits. Unlike
-        the probability it does not become the same number for all samples that the model is very sure of.
+        For a multi-label task the logit; else minus the logsumexp of what the other classes' logits are more. Unlike
+        the probability it does not become the same number for all samples that the model is very sure of; and for
+        samples of which the model is equally sure it is the same number, to the last digit: differences of float32
+        logits are exact in float64, and they are summed in order of size.
         """
         if self.multi_label:
             return self.logits
         n_classes = self.logits.shape[1]
-        others = [[other for other in range(n_classes) if other != own] for own in range(n_classes)]
-        return torch.stack(
-            [self.logits[:, own] - self.logits[:, others[own]].logsumexp(1) for own in range(n_classes)], 1
-        )
+        gaps = self.logits[:, None, :] - self.logits[:, :, None]  # (N, K, K): how much more the other's logit is
+        others = gaps[:, ~torch.eye(n_classes, dtype=torch.bool)].reshape(-1, n_classes, n_classes - 1)
+        return -others.sort(2).values.logsumexp(2)
 
     def probabilities(self) -> Tensor:
         """Softmax of the logits, or for a multi-label task their sigmoid; (N, K) in [0, 1]."""

@@ -23,6 +23,7 @@ from ..catalog import catalog, select
 from ..errors import UserError
 from ..evaluation import Report, report, write
 from .console import Data, Plugins, out, progress_bar, told, use_data
+from .skipping import SkipUnreadable, skipped_lines, skipping
 
 Part = Literal["heldout", "validation", "train"]
 
@@ -38,6 +39,7 @@ def evaluate(
     ] = None,
     data: Data = None,
     plugins: Plugins = None,
+    skip_unreadable: SkipUnreadable = False,
 ) -> None:
     """Evaluate a task's network: scores, confusion, ROC curves, calibration, learning curves and t-SNE.
 
@@ -45,7 +47,7 @@ def evaluate(
     """
     use_data(data)
     place = environment.device_of(device)
-    task = _task(name, plugins)
+    task = skipping(_task(name, plugins), skip_unreadable)
     with told():
         if reason := task.unavailable():
             raise UserError(f"{name}: {reason}")
@@ -61,7 +63,8 @@ def evaluate(
         about |= {"weights": fingerprint, "device": str(place), "versions": environment.versions()}
         write(found, about, folder)
     out.print(evaluation_table(found.evaluation, _in_words(part)))
-    for line in [_calibration_line(found), *found.notes, f"written to {folder}"]:
+    notes = [*found.notes, *skipped_lines(name, task, [part])]
+    for line in [_calibration_line(found), *notes, f"written to {folder}"]:
         out.print(escape(line), soft_wrap=True, highlight=False)
 
 
