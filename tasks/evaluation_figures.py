@@ -195,7 +195,10 @@ def _draw_class_map(places: pd.DataFrame, classes: Sequence[str], title: str) ->
             axis.scatter(
                 places["x"][chosen], places["y"][chosen], 14, label=_wrapped(name), alpha=0.8, linewidths=0, **looks
             )
-        wrong = places["label"].notna() & (places["label"] != places["prediction"])
+        unknown = places["label"].isna()
+        if unknown.any():
+            axis.scatter(places["x"][unknown], places["y"][unknown], 8, label="not known", color="0.8", zorder=0)
+        wrong = ~unknown & (places["label"] != places["prediction"])
         ring: Any = {"facecolors": "none", "edgecolors": "black", "linewidths": 0.9}
         axis.scatter(places["x"][wrong], places["y"][wrong], 34, label=f"wrong ({wrong.sum()})", **ring)
         axis.set_title(title)
