@@ -157,6 +157,7 @@ def evaluation_table(evaluation: Evaluation, part: str = "held-out") -> Table:
         title_justify="left",
         caption_justify="left",
         collapse_padding=True,
+        pad_edge=False,
         caption=_caption(scores.values(), many),
     )
     table.add_column("finding" if many else "class", overflow="fold")
