@@ -57,7 +57,7 @@ def load_checkpoint(path: Path, model: nn.Module, classes: Sequence[str]) -> dic
     made_for = metadata.get("classes")
     if made_for != list(classes):
         raise ValueError(f"{path}: made for the classes {made_for}, not {list(classes)}; {remedy}")
-    _load(path, model, weights, remedy)
+    load_weights(path, model, weights, remedy)
     return metadata
 
 
@@ -134,11 +134,19 @@ def initialise(network: nn.Module, weights: Mapping[str, Tensor], source: str) -
     weights.update({key: value for key, value in fresh.items() if key not in weights and key.endswith(_COUNTER)})
     if all(key in weights for key in head) and any(weights[key].shape != head[key].shape for key in head):
         weights.update(head)
-    _load(Path(source), network, weights, f"give weights of this {type(network).__name__}")
+    load_weights(Path(source), network, weights, f"give weights of this {type(network).__name__}")
 
 
-def _load(path: Path, model: nn.Module, weights: Mapping[str, Tensor], remedy: str) -> None:
-    """Load the weights, or say in one line what does not fit."""
+def load_weights(path: Path, model: nn.Module, weights: Mapping[str, Tensor], remedy: str) -> None:
+    """Put a whole state dict into the model.
+
+    Args:
+        path: Where the weights are from; named in an error, as is the remedy.
+        remedy: What to do about weights that do not fit.
+
+    Raises:
+        ValueError: they do not fit the model or are not finite; one line. The model is then as it was.
+    """
     wanted = model.state_dict()
     if lacking := [key for key in wanted if key not in weights]:
         raise ValueError(f"{path}: lacks {_named(lacking)}; {remedy}")
