@@ -28,6 +28,8 @@ class GradCAM(Explainer):
     def inapplicable(self, model: nn.Module) -> str | None:
         if any(isinstance(module, nn.Conv2d) for module in model.modules()):
             return None
+        if any(isinstance(module, torch.jit.ScriptModule | torch.fx.GraphModule) for module in model.modules()):
+            return "no convolution to look at: those of a TorchScript or exported model are no modules (nn.Conv2d)"
         return "the model has no convolution"
 
     def describe(self, model: nn.Module, inputs: Tensor) -> dict[str, str]:

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
+from torch._ops import OpOverload
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_conv_bn_weights, fuse_linear_bn_eval
 from torchvision.transforms import Normalize, v2
 from zennit.layer import Sum
@@ -34,7 +35,7 @@ _POOLS: dict[Any, Callable[..., nn.Module]] = {
 }
 _IN_PLACE = {operator.iadd, torch.relu_, "add_", "relu_"}
 _SHAPES: set[Any] = {torch.flatten, torch.cat, torch.stack, torch.broadcast_tensors, getattr, operator.getitem}
-_SHAPES |= {"flatten", "view", "reshape", "size"}
+_SHAPES |= {"flatten", "view", "reshape", "size", "contiguous"}
 """What only moves values about: the gradient carries relevance through it unchanged."""
 
 _WITH_RULE = (
@@ -70,6 +71,7 @@ def canonized(model: nn.Module) -> tuple[fx.GraphModule, tuple[str, ...]]:
     Raises:
         NotCanonizableError: there is a step without a rule; the message names it.
     """
+    _check_traceable(model)
     twin = _twin(model)
     graph = _trace(twin)
     rebuilt = fx.GraphModule(twin, graph)
@@ -84,6 +86,16 @@ def canonized(model: nn.Module) -> tuple[fx.GraphModule, tuple[str, ...]]:
     _check(rebuilt, preprocessing)
     rebuilt.recompile()
     return rebuilt.eval(), preprocessing
+
+
+def _check_traceable(model: nn.Module) -> None:
+    """Graphs that hold operations, not modules, have nothing that a rule could hang on."""
+    for name, module in model.named_modules():
+        what = f"{name or 'the model'} is a graph of operations, not of modules"
+        if isinstance(module, torch.jit.ScriptModule):
+            raise NotCanonizableError(f"{what} (TorchScript): rules need the network that it was made from")
+        if isinstance(module, fx.GraphModule) and any(isinstance(n.target, OpOverload) for n in module.graph.nodes):
+            raise NotCanonizableError(f"{what} (torch.export): rules need the network that it was made from")
 
 
 def _twin(model: nn.Module) -> nn.Module:
@@ -217,7 +229,7 @@ def _preprocessing(rebuilt: fx.GraphModule) -> tuple[str, ...]:
     """The chain of normalizations from the input on; no other transform keeps every pixel in its place."""
     names = []
     for node in rebuilt.graph.nodes:
-        if node.op == "placeholder":
+        if node.op == "placeholder" or node.target == "contiguous":
             continue
         if node.op != "call_module":
             break
