@@ -39,19 +39,21 @@ class Report(NamedTuple):
     """What is missing and why, a line each."""
 
 
-def report(predictions: Predictions, classes: tuple[str, ...], history: object, title: str) -> Report:
+def report(predictions: Predictions, classes: tuple[str, ...], history: object, name: str, samples: str) -> Report:
     """Everything that predictions and a checkpoint's learning curves tell.
 
     Args:
         predictions: With labels.
         classes: Their names.
         history: The checkpoint's "history"; None where it has none, or where there is no checkpoint.
-        title: Of every picture.
+        name: Of the task.
+        samples: Which they are, in words: the pictures' titles say so.
 
     Raises:
         ValueError: of no sample the truth is known.
     """
     evaluation = assess(predictions, classes)
+    title = f"{name}, {samples}"
     found = _tables(predictions, evaluation)
     drawn = {
         "classes": figures.draw_classes(found["classes"], title),
@@ -65,7 +67,7 @@ def report(predictions: Predictions, classes: tuple[str, ...], history: object, 
         notes.append("no learning curves: none are kept with the weights")
     else:
         found["learning_curves"] = curves
-        drawn["learning_curves"] = figures.draw_learning_curves(curves, title)
+        drawn["learning_curves"] = figures.draw_learning_curves(curves, name)
     if reason := tables.no_map(predictions):
         notes.append(f"no t-SNE: {reason}")
     else:

@@ -117,7 +117,7 @@ def _checked(logits: Tensor, labels: Tensor, ids: Sequence[str], n_classes: int)
             raise ValueError(f"{name}: its label is not in 0 to {largest}, nor -1 for not known")
         if not bool(answer.isfinite().all()):
             raise ValueError(f"{name}: the model's answer is not finite")
-    return logits.double().cpu()
+    return logits.cpu().double()
 
 
 @contextmanager

@@ -58,7 +58,7 @@ def evaluate(
         chosen = _chosen(len(candidates), samples, part)
         predictions = _predictions(model.to(place), candidates, len(task.classes()), batch_size, place, chosen)
         history = read_metadata(task.checkpoint()).get("history") if isinstance(task, Trainable) else None
-        found = report(predictions, task.classes(), history, f"{name}, {_in_words(part)}, n = {len(chosen)}")
+        found = report(predictions, task.classes(), history, name, f"{_in_words(part)}, n = {len(chosen)}")
         about = {"task": name, "settings": repr(task), "part": part, "samples": len(chosen), "of": len(candidates)}
         about |= {"weights": fingerprint, "device": str(place), "versions": environment.versions()}
         write(found, about, folder)
