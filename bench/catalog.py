@@ -12,6 +12,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import os
 import pkgutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -91,6 +92,8 @@ def code_fingerprint(kind: type) -> str:
     digest = hashlib.blake2b(digest_size=8)
     for name in sorted(_closure(own)):
         digest.update(_source(name))
+    if kind.__module__ not in own or not _source(kind.__module__):  # typed into a notebook: every class is another one
+        digest.update(os.urandom(16))
     return digest.hexdigest()
 
 
@@ -172,5 +175,8 @@ def _imports(name: str) -> Iterator[str]:
 
 
 def _source(name: str) -> bytes:
-    file = inspect.getsourcefile(sys.modules[name])
+    try:
+        file = inspect.getsourcefile(sys.modules[name])
+    except TypeError:  # a notebook's own module has none
+        return b""
     return Path(file).read_bytes() if file else b""

@@ -1,8 +1,12 @@
 """Where a record is made: versions, device, commit, and what the samples and the weights are."""
 
 import hashlib
+import inspect
+import os
 import platform
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -69,9 +73,26 @@ def compute_exactly() -> None:
     torch.backends.cuda.matmul.allow_tf32 = False
 
 
+@contextmanager
+def computing_exactly() -> Iterator[None]:
+    """Within, as `compute_exactly`; for callers whose own settings are to be as they were."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.deterministic, cudnn.allow_tf32, matmul.allow_tf32
+    compute_exactly()
+    try:
+        yield
+    finally:
+        cudnn.deterministic, cudnn.allow_tf32, matmul.allow_tf32 = before
+
+
 def weights_fingerprint(model: nn.Module) -> str:
-    """Hash of the model's structure, settings (preprocessing among them) and every tensor of its state."""
+    """Hash of the model's structure, settings (preprocessing among them), code and every tensor of its state.
+
+    The code is that of graphs and of classes outside torch and torchvision, whose versions are known.
+    """
     digest = hashlib.blake2b(repr(model).encode(), digest_size=8)
+    for module in model.modules():
+        digest.update(_code(module))
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
         digest.update(_content(tensor))
@@ -87,6 +108,22 @@ def sample_fingerprints(batch: Batch) -> dict[str, str]:
         ).hexdigest()
         for index, name in enumerate(batch.ids)
     }
+
+
+def _code(module: nn.Module) -> bytes:
+    if isinstance(module, torch.fx.GraphModule | torch.jit.ScriptModule):
+        return str(getattr(module, "code", "")).encode()  # a mere list of modules has none
+    library = type(module).__module__.partition(".")[0] in ("torch", "torchvision")
+    return b"" if library else _source(type(module))  # type: ignore[arg-type]  # classes are hashable
+
+
+@cache
+def _source(kind: type) -> bytes:
+    """The source of a class; where it cannot be had (a notebook's cell), something else for every class."""
+    try:
+        return inspect.getsource(kind).encode()
+    except (OSError, TypeError):
+        return os.urandom(16)
 
 
 def _content(tensor: Tensor) -> bytes:

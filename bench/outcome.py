@@ -7,11 +7,14 @@ from torch import Tensor
 
 from metrics.base import Decisions
 
+UNKNOWN = "unknown"
+
 
 def sample_table(decisions: Sequence[Decisions], classes: Sequence[str], negative: str | None) -> pd.DataFrame:
     """One row a sample: sample, label, prediction, target, probability (of the target), outcome, mask_area.
 
-    Class names; for a multi-label task the labels are the names of the positive classes, joined by ` | `.
+    Class names; for a multi-label task the labels are the names of the positive classes, joined by ` | `. Where
+    nobody knows the label, it and the outcome are `UNKNOWN`.
     `mask_area` is the share of the image that the mask covers, missing where no mask is known.
     """
     return pd.concat([_table(batch, classes, negative) for batch in decisions], ignore_index=True)
@@ -26,6 +29,8 @@ def outcome(label: str, prediction: str, negative: str | None) -> str:
     >>> outcome("glioma", "meningioma", "no_tumor"), outcome("glioma", "no_tumor", "no_tumor")
     ('false positive', 'false negative')
     """
+    if label == UNKNOWN:
+        return UNKNOWN
     right = prediction in label.split(" | ")
     return f"{'true' if right else 'false'} {'negative' if prediction == negative else 'positive'}"
 
@@ -51,5 +56,5 @@ def _table(batch: Decisions, classes: Sequence[str], negative: str | None) -> pd
 
 def _label_name(label: Tensor, classes: Sequence[str]) -> str:
     if label.ndim == 0:
-        return classes[int(label)]
-    return " | ".join(name for name, positive in zip(classes, label.tolist(), strict=True) if positive)
+        return classes[int(label)] if label >= 0 else UNKNOWN
+    return " | ".join(name for name, positive in zip(classes, label.tolist(), strict=True) if positive == 1)
