@@ -111,13 +111,27 @@ def test_more_than_one_shard_is_one_table(tmp_path: Path):
 def test_the_model_the_inputs_and_the_random_state_are_left_as_they_were():
     model, inputs, masks = net().to(memory_format=torch.channels_last), images().requires_grad_(), half()
     before, random = state(model), torch.get_rng_state()
-    flags = torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32
     score(model, inputs, masks=masks, explainers="lrp*,grad_cam,integrated_gradients", metrics="srg,pointing_game")
     assert state(model) == before
     assert torch.equal(torch.get_rng_state(), random)
-    assert (torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32) == flags
     assert inputs.grad is None
     assert torch.equal(inputs, images())
+
+
+def test_it_computes_exactly_and_gives_the_settings_back(monkeypatch: pytest.MonkeyPatch):
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    seen = []
+
+    class Looking(Center):
+        def attribute(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+            seen.append((cudnn.deterministic, cudnn.allow_tf32, matmul.allow_tf32))
+            return super().attribute(model, inputs, targets)
+
+    monkeypatch.setattr(cudnn, "deterministic", False)
+    monkeypatch.setattr(cudnn, "allow_tf32", True)
+    score(net(), images(), explainers={"looking": Looking()}, metrics="sparseness")
+    assert set(seen) == {(True, False, False)}
+    assert (cudnn.deterministic, cudnn.allow_tf32) == (False, True)
 
 
 def test_instances_have_the_catalogs_name_their_own_or_what_they_print_as():
@@ -150,6 +164,20 @@ def test_kept_records_are_used_again_until_something_changes(tmp_path: Path):
     assert not score(changed, images(), results=tmp_path, **chosen).score.equals(first.score)
     again = score(net(), images(), results=tmp_path, **chosen)
     assert not score(net(), images().flip(0), results=tmp_path, **chosen).score.equals(again.score)
+
+
+def test_explainers_typed_anew_are_others(tmp_path: Path):
+    scores = []
+    for sign in (1, -1):  # no file has the source, as of a notebook's cell
+        namespace = {"Gradient": Gradient}
+        exec(
+            f"class Typed(Gradient):\n    def attribute(self, *a):\n        return {sign} * super().attribute(*a)",
+            namespace,
+        )
+        scores.append(
+            score(net(), images(), explainers={"typed": namespace["Typed"]()}, metrics="srg", results=tmp_path)
+        )
+    assert not scores[0].score.equals(scores[1].score)
 
 
 def test_another_forward_of_the_same_layers_is_another_model(tmp_path: Path):

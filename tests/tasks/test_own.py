@@ -155,6 +155,14 @@ def test_a_network_of_any_layout_is_left_as_it_is(folder: Path):
     assert not isinstance(task(folder, network=Flat).model(), PlainLayout)
 
 
+def test_nothing_is_computed_in_place(folder: Path):
+    layers = (nn.Conv2d(3, 2, 3), nn.ReLU6(inplace=True), nn.SiLU(inplace=True), nn.ReLU(inplace=True))
+    model = task(
+        folder, network=lambda: nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), mean=None
+    ).model()
+    assert not any(getattr(module, "inplace", False) for module in model.modules())
+
+
 @pytest.mark.parametrize("kind", [".pt", ".pt2"])
 def test_graphs_of_operations_have_gradients_and_no_layers(folder: Path, net: nn.Module, kind: str):
     own = task(folder, mean=None, **saved(net, kind, folder))
