@@ -88,9 +88,9 @@ class FolderTask(Task):
             FileNotFoundError, ValueError: its file is no good, or it does not keep the contract; one line.
         """
         network = foreign_network(self.network, self.weights)
+        name = str(self.weights or type(network).__name__)
         if self.mean is not None:
             network = with_preprocessing(network, self.mean, self.deviation)
-        name = str(self.weights or type(network).__name__)
         model, n_classes = ready(network, (self.size, self.size), name)
         if n_classes != len(self.classes()):
             raise ValueError(
