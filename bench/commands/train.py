@@ -6,12 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich import box
 from rich.markup import escape
 from rich.progress import Progress
-from rich.table import Table
 
-from tasks.evaluation import Evaluation
 from tasks.fitting import Progress as State
 from tasks.memory import Duplicate
 from tasks.publishing import PARTS
@@ -21,6 +18,7 @@ from .. import environment
 from ..catalog import catalog, select
 from ..errors import UserError
 from .console import Data, Plugins, out, progress_bar, told, use_data
+from .evaluate import evaluation_table
 from .skipping import SkipUnreadable, skipped_lines, skipping
 
 
@@ -44,7 +42,7 @@ def train(
     task = skipping(task, skip_unreadable)
     with told(), _report(name) as show:
         training = task.train(init, from_scratch, show, environment.device_of(device))
-    out.print(_evaluation_table(training.evaluation))
+    out.print(evaluation_table(training.evaluation))
     for line in (*skipped_lines(name, task, PARTS), *_duplicate_lines(training.duplicates)):
         out.print(escape(line), soft_wrap=True, highlight=False)
     out.print(f"checkpoint: {task.checkpoint()}", soft_wrap=True)
@@ -87,15 +85,3 @@ def _duplicate_lines(duplicates: list[Duplicate]) -> list[str]:
         more = ", …" if len(found) > 3 else ""
         lines.append(f"left out of training, {len(found)} images that are also in the part {part}: {named}{more}")
     return lines
-
-
-def _evaluation_table(evaluation: Evaluation) -> Table:
-    title = f"Held-out accuracy {evaluation.accuracy:.3f}"
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", caption="Columns → name: predicted as.")
-    for column in ("class", "precision", "recall", "F1", "n", *(f"→ {name}" for name in evaluation.classes)):
-        table.add_column(column, justify="left" if column == "class" else "right")
-    for index, name in enumerate(evaluation.classes):
-        scores = (evaluation.precision[index], evaluation.recall[index], evaluation.f1[index])
-        counts = (evaluation.support[index], *evaluation.confusion[index])
-        table.add_row(name, *(f"{score:.3f}" for score in scores), *(str(count) for count in counts))
-    return table

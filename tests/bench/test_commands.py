@@ -131,8 +131,8 @@ def test_training_prints_the_evaluation_and_keeps_the_checkpoint(bench, write, t
     assert answer.status == 0, answer.err
     assert "epoch 3 of 3: loss" in answer.err
     assert "Held-out accuracy 1.000" in answer.out
-    assert re.search(r"class +precision +recall +F1 +n +→ left +→ right", answer.out)
-    assert re.search(r"right +1\.000 +1\.000 +1\.000 +20 +0 +20", answer.out)
+    assert re.search(r"class +precision +recall +F1 +ROC AUC +n +→ 1 +→ 2", answer.out)
+    assert re.search(r"2 right +1\.000 +1\.000 +1\.000 +1\.000 +20 +0 +20", answer.out)
     assert (tmp_path / "cache" / "heatmark" / "checkpoints" / "taught.safetensors").is_file()
     choice = ("--tasks", "taught", "--explainers", "noise,gradient", "--metrics", "pointing_game")
     assert bench("run", *choice, "--plugins", plugin, "--results", tmp_path / "r").status == 0
