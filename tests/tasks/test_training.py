@@ -20,19 +20,8 @@ from tasks.networks import with_preprocessing
 from tasks.training import Trainable
 
 CLASSES = ("dark", "bright")
-KEPT = {"classes", "task", "recipe", "init", "preprocessing", "heldout", "history", "duplicates", "data", "device"} | {"torch"}
-    "classes",
-    "task",
-    "recipe",
-    "init",
-    "preprocessing",
-    "heldout",
-    "history",
-    "duplicates",
-    "data",
-    "device",
-    "torch",
-]
+KEPT = {"classes", "task", "recipe", "init", "preprocessing", "heldout", "history", "duplicates", "data"}
+KEPT |= {"device", "torch"}
 
 
 def _samples(n_samples: int, seed: int = 0) -> list[Sample]:
