@@ -67,6 +67,9 @@ class PhantomMelanomaResNet50(PhantomMelanoma):
     def network(self) -> nn.Sequential:
         return resnet50(len(self.classes()), width=5 / 32, mean=self.mean, deviation=self.deviation)
 
+    def recipe(self) -> Recipe:
+        return Recipe(epochs=8, learning_rate=3e-3, augment=Jitter(rotation=5, shift=0.03))
+
 
 class PhantomMelanomaVGG16Vignette(PhantomMelanomaVGG16):
     """Rendered lesions, faintly malignant, and a VGG16 that has learnt the microscope's black border instead.
