@@ -44,8 +44,8 @@ CHEST_XRAY_PNEUMONIA = DataSet(
 class PhantomPneumonia(PhantomTask):
     """Rendered chest X-rays with and without pneumonia, and a small network of plain convolutions.
 
-    It is fitted without augmentation, as its real counterpart is. On 400 held-out phantoms it is right in 0.9925;
-    taking the evidence away changes all its right decisions for pneumonia.
+    It is fitted without augmentation, as its real counterpart is. On 400 held-out phantoms it is right in 0.995. Taking
+    the evidence away changes 0.99 of its right decisions for pneumonia, replacing all else by a normal chest 0.09.
     """
 
     phantoms: ClassVar[type[Pneumonia]] = Pneumonia
@@ -64,7 +64,7 @@ class PhantomPneumonia(PhantomTask):
         return cnn(len(self.classes()), width=1 / 2, mean=self.mean, deviation=self.deviation)
 
     def recipe(self) -> Recipe:
-        return Recipe(epochs=14, learning_rate=1e-3, augment=self.augment)
+        return Recipe(epochs=8, learning_rate=1e-3, augment=self.augment)
 
 
 class PhantomPneumoniaAugmented(PhantomPneumonia):
@@ -78,7 +78,8 @@ class PhantomPneumoniaSegmented(PhantomPneumonia):
     """The same phantoms with everything outside the lungs black, and the same network fitted to these.
 
     The lungs are known exactly. The recipe is that of `phantom_chest_xray_pneumonia_cnn`: only what the network sees
-    differs.
+    differs. On 400 held-out phantoms it is right in 0.98. Taking the evidence away changes 0.995 of its right decisions
+    for pneumonia, replacing all else by a normal chest 0.09.
     """
 
     phantoms: ClassVar = LungsOnlyPneumonia

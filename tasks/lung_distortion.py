@@ -21,6 +21,7 @@ def distorted(images: Tensor, masks: Tensor, generator: Generator) -> tuple[Tens
     """The images and their masks, distorted: another chest, taken by another machine."""
     images, masks = _moved(images, masks, generator)
     images = _clouded(images, masks, generator)
+    images = _filled(images, masks, generator)
     images = _blotched(images, masks, generator)
     images = _sharpened(images, generator)
     images = _toned(images, generator)
@@ -78,13 +79,27 @@ def _clouded(images: Tensor, masks: Tensor, generator: Generator) -> Tensor:
     return images + soft * torch.maximum(haze, clouds) * (level - images)
 
 
+def _filled(images: Tensor, masks: Tensor, generator: Generator) -> Tensor:
+    """Tissue where the phantom has none: shoulders, raised arms and a neck fill the frame, striped by bones or not."""
+    count, side = len(images), images.shape[-1]
+    outside = 1 - functional.avg_pool2d(masks, 5, 1, 2, count_include_pad=False)
+    level = images.flatten(1).quantile(0.8, 1)[:, None, None, None] * _uniform(count, 0.3, 1, generator)
+    tissue = level * (1 + _uniform(count, 0, 0.3, generator) * _smooth(count, 1, 3, side, generator))
+    waves = _uniform(count, 4, 16, generator) * _smooth(count, 1, 2, side, generator)
+    tissue = tissue * (1 + _uniform(count, 0, 0.25, generator) * waves.sin())
+    chosen = _sometimes(count, 0.5, generator)
+    return images + chosen * outside * (torch.maximum(images, tissue) - images)
+
+
 def _blotched(images: Tensor, masks: Tensor, generator: Generator) -> Tensor:
     """Bright and dark ellipses outside the lungs (bowel gas, arms, air beside the body), faint ones anywhere."""
     count, side = len(images), images.shape[-1]
     ticks = torch.linspace(-1, 1, side)
     outside = 1 - functional.avg_pool2d(masks, 5, 1, 2, count_include_pad=False)
-    for number in range(5):
+    for number in range(8):
         x, y = (_uniform(count, -1.1, 1.1, generator) for _ in range(2))
+        if number > 4:  # above the lungs: the pits beside the neck are dark
+            y = _uniform(count, -1.1, -0.3, generator)
         wide, high = (_uniform(count, -3, 0, generator).exp() for _ in range(2))
         turn = _uniform(count, 0, 3.2, generator)
         right, down = ticks[None, None, None] - x, ticks[None, None, :, None] - y
@@ -92,7 +107,7 @@ def _blotched(images: Tensor, masks: Tensor, generator: Generator) -> Tensor:
         edge = _uniform(count, 0.05, 0.6, generator)
         blotch = ((1 - torch.hypot(u / wide, v / high)) / edge + 0.5).clamp(0, 1)
         strength = _uniform(count, -0.5, 0.5, generator) * _sometimes(count, 0.6, generator)
-        images = images + strength * blotch * (outside if number < 4 else 0.3)
+        images = images + strength * blotch * (outside if number else 0.3)
     return images
 
 

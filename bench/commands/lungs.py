@@ -53,8 +53,9 @@ def evaluate(
     use_data(data)
     with told():
         scores = list(_scores(segmenter(), phantoms, data_folder()))
-    table = Table(title="Lungs found", box=box.SIMPLE_HEAD, title_justify="left")
-    for column in ("images", "score", "mean", "median", "min", "n", "nothing found"):
+    caption = "lost: images in which nothing was found."
+    table = Table(title="Lungs found", caption=caption, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    for column in ("images", "score", "mean", "median", "min", "n", "lost"):
         table.add_column(column, justify="left" if column in ("images", "score") else "right")
     for row in scores:
         numbers = (f"{number:.3f}" for number in (fmean(row.values), median(row.values), min(row.values)))
@@ -86,7 +87,7 @@ def _scores(network: nn.Module, n_phantoms: int, folder: Path | None) -> Iterato
         boxes = score_boxes(network, folder)
         for side, values in (("right", [each.right for each in boxes]), ("left", [each.left for each in boxes])):
             names = [each.name for each in boxes]
-            yield _Scores(BOXES_FOLDER, f"box IoU, {side} lung", names, values, values.count(0.0))
+            yield _Scores(BOXES_FOLDER, f"box IoU, {side}", names, values, values.count(0.0))
 
 
 def _of_masks(images: str, scores: Sequence[LungScore]) -> Iterator[_Scores]:
