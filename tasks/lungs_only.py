@@ -89,8 +89,13 @@ class LungsOnlyPneumonia(Pneumonia):
     With evidence and without, the lungs are the same: what changes is in them.
     """
 
-    def sample(self, index: int, evidence: bool = True, shortcut: bool = True) -> Sample:
-        whole, lungs = super().sample(index, evidence, shortcut), self.lungs(index)
+    def sample(
+        self, index: int, evidence: bool = True, shortcut: bool = True, surroundings: int | None = None
+    ) -> Sample:
+        whole, lungs = (
+            super().sample(index, evidence, shortcut, surroundings),
+            self.lungs(index if surroundings is None else surroundings),
+        )
         return whole._replace(
             input=whole.input * lungs,
             mask=None if whole.mask is None else whole.mask & lungs,

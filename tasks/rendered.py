@@ -35,8 +35,8 @@ class PhantomTask(Trainable):
     architecture: ClassVar[str]
     """The network by its name, and how narrow it is; for people."""
     kind: ClassVar[Literal["phantom", "shortcut"]] = "phantom"
-    nothing_found: ClassVar[str]
-    """The class that has no evidence."""
+    nothing_found: ClassVar[str | None]
+    """The class that has no evidence; None: a sample may have several classes, or none."""
     mean: ClassVar[tuple[float, float, float]]
     """Of the normalization, one a channel."""
     deviation: ClassVar[tuple[float, float, float]]

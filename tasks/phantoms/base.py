@@ -36,6 +36,8 @@ class Phantoms(ABC):
     """Side of the square image, in pixels."""
 
     class_names: ClassVar[tuple[str, ...]]
+    multi_label: ClassVar[bool] = False
+    """Whether a sample may have several of the classes, or none; it is then asked about one, its target."""
 
     def __len__(self) -> int:
         return self.n_samples
@@ -43,29 +45,35 @@ class Phantoms(ABC):
     def __getitem__(self, index: int) -> Sample:
         return self.sample(index)
 
-    def sample(self, index: int, evidence: bool = True, shortcut: bool = True) -> Sample:
-        """The sample, or the same one with something taken away.
+    def sample(
+        self, index: int, evidence: bool = True, shortcut: bool = True, surroundings: int | None = None
+    ) -> Sample:
+        """The sample, or the same one with something taken away or replaced.
 
         With `evidence=False`, all that speaks for its class is taken away; outside the mask of the first, the
-        pixels of both are the same. With `shortcut=False`, the same is true of the misleading cue. The label
-        stays; a mask is all False where there is nothing.
+        pixels of both are the same. With `shortcut=False`, the same is true of the misleading cue. With the index of
+        another sample as `surroundings`, all but the evidence is replaced by that sample's: patient, distractors,
+        cue, exposure and noise. The label stays; a mask is all False where there is nothing.
 
         Raises:
             IndexError: there is no such sample.
         """
         label = self.label(index)
-        rendering = self.render(index, label, evidence, shortcut)
+        if surroundings is not None:
+            self.label(surroundings)
+        rendering = self.render(index, label, evidence, shortcut, index if surroundings is None else surroundings)
         image = torch.from_numpy(rendering.image)
         return Sample(
             input=(image if image.ndim == 3 else image[..., None].expand(-1, -1, 3)).permute(2, 0, 1).contiguous(),
-            label=torch.tensor(label),
+            label=self.truth(index, index if surroundings is None else surroundings),
             id=f"{self.class_names[label]}-{index:05d}",
             mask=_where(rendering.mask),
             shortcut=None if rendering.shortcut is None else _where(rendering.shortcut),
+            target=label if self.multi_label else None,
         )
 
     def label(self, index: int) -> int:
-        """The class of the sample: an index into `class_names`.
+        """The sample's class, or, where it may have several, the one it is asked about: an index into `class_names`.
 
         Raises:
             IndexError: there is no such sample.
@@ -74,9 +82,16 @@ class Phantoms(ABC):
             raise IndexError(f"sample {index} of {self.n_samples}")
         return index % len(self.class_names)
 
+    def truth(self, index: int, surroundings: int) -> Tensor:  # noqa: ARG002  # matters where there are several labels
+        """The label of the sample with its surroundings replaced: (), or (K,) where it may have several classes."""
+        return torch.tensor(self.label(index))
+
     @abstractmethod
-    def render(self, index: int, label: int, evidence: bool, shortcut: bool) -> Rendering:
-        """Draw the sample; without evidence or shortcut, all else stays as it is."""
+    def render(self, index: int, label: int, evidence: bool, shortcut: bool, surroundings: int) -> Rendering:
+        """Draw the sample; without evidence or shortcut, all else stays as it is.
+
+        Only the evidence may depend on `index`; all else depends on `surroundings`.
+        """
 
 
 @dataclass(frozen=True)

@@ -41,13 +41,20 @@ class BrainMRI(Phantoms):
 
     class_names: ClassVar[tuple[str, ...]] = CLASSES
 
-    def render(self, index: int, label: int, evidence: bool, shortcut: bool) -> Rendering:  # noqa: ARG002  # has none
-        head = _Head.draw(generator(self.seed, index, "head"), self.size)
-        _draw_distractors(head, generator(self.seed, index, "distractors"))
+    def render(
+        self,
+        index: int,
+        label: int,
+        evidence: bool,
+        shortcut: bool,  # noqa: ARG002  # has none
+        surroundings: int,
+    ) -> Rendering:
+        head = _Head.draw(generator(self.seed, surroundings, "head"), self.size)
+        _draw_distractors(head, generator(self.seed, surroundings, "distractors"))
         canvas, mask = head.canvas, np.zeros_like(head.canvas)
         if evidence and CLASSES[label] != "no_tumor":
             canvas, mask = _with_tumour(head, generator(self.seed, index, "tumour"), CLASSES[label])
-        return Rendering(_scanned(canvas, generator(self.seed, index, "scanner")), mask)
+        return Rendering(_scanned(canvas, generator(self.seed, surroundings, "scanner")), mask)
 
 
 @dataclass

@@ -42,18 +42,18 @@ class ChestCT(CuedPhantoms):
     class_names: ClassVar[tuple[str, ...]] = ("COVID", "non-COVID")
     cued_class: ClassVar[str] = "COVID"
 
-    def render(self, index: int, label: int, evidence: bool, shortcut: bool) -> Rendering:
-        chest = _Slice.draw(generator(self.seed, index, "chest"), self.size)
-        _draw_distractors(chest, generator(self.seed, index, "distractors"))
+    def render(self, index: int, label: int, evidence: bool, shortcut: bool, surroundings: int) -> Rendering:
+        chest = _Slice.draw(generator(self.seed, surroundings, "chest"), self.size)
+        _draw_distractors(chest, generator(self.seed, surroundings, "distractors"))
         canvas, mask = chest.canvas, np.zeros_like(chest.canvas)
         if evidence and self.class_names[label] == "COVID":
             canvas, mask = _with_covid(chest, generator(self.seed, index, "finding"), self.strength)
-        image = _windowed(canvas, generator(self.seed, index, "window"))
+        image = _windowed(canvas, generator(self.seed, surroundings, "window"))
         cue = np.zeros_like(image)
-        if shortcut and self.cued(index, label):
-            cue = _marker(generator(self.seed, index, "marker"), self.size)
+        if shortcut and self.cued(surroundings, label):
+            cue = _marker(generator(self.seed, surroundings, "marker"), self.size)
             image = blend(image, 1.0, cue)
-        noise = generator(self.seed, index, "noise")
+        noise = generator(self.seed, surroundings, "noise")
         image = image + noise.normal(0, noise.uniform(0.008, 0.025), image.shape).astype(np.float32)
         return Rendering(np.clip(image, 0, 1).astype(np.float32), mask, cue)
 

@@ -43,21 +43,21 @@ class Dermoscopy(CuedPhantoms):
 
     findings: ClassVar[Mapping[str, str | None]]
 
-    def render(self, index: int, label: int, evidence: bool, shortcut: bool) -> Rendering:
-        skin = _Skin.draw(generator(self.seed, index, "skin"), self.size)
+    def render(self, index: int, label: int, evidence: bool, shortcut: bool, surroundings: int) -> Rendering:
+        skin = _Skin.draw(generator(self.seed, surroundings, "skin"), self.size)
         canvas, mask = skin.canvas, np.zeros_like(skin.lesion)
         finding = self.findings[self.class_names[label]]
         if evidence and finding:
             layers = _FINDINGS[finding](skin, generator(self.seed, index, "finding"))
             canvas, mask = _laid(canvas, layers, self.strength)
         skin.canvas = canvas
-        _draw_distractors(skin, generator(self.seed, index, "distractors"))
-        image = _lit(skin.canvas, generator(self.seed, index, "light"))
+        _draw_distractors(skin, generator(self.seed, surroundings, "distractors"))
+        image = _lit(skin.canvas, generator(self.seed, surroundings, "light"))
         cue = np.zeros_like(skin.lesion)
-        if shortcut and self.cued(index, label):
-            cue = _vignette(generator(self.seed, index, "vignette"), self.size)
+        if shortcut and self.cued(surroundings, label):
+            cue = _vignette(generator(self.seed, surroundings, "vignette"), self.size)
             image = image * (1 - 0.97 * cue[..., None])
-        noise = generator(self.seed, index, "noise")
+        noise = generator(self.seed, surroundings, "noise")
         image = image + noise.standard_normal(image.shape, dtype=np.float32) * noise.uniform(0.005, 0.02)
         return Rendering(np.clip(image, 0, 1).astype(np.float32), mask, cue)
 
@@ -69,7 +69,7 @@ class Dermoscopy(CuedPhantoms):
         """
         label = self.label(index)
         skin = _Skin.draw(generator(self.seed, index, "skin"), self.size)
-        mask = self.render(index, label, evidence=True, shortcut=False).mask
+        mask = self.render(index, label, evidence=True, shortcut=False, surroundings=index).mask
         return torch.from_numpy((skin.lesion < 0) | (mask > 0))[None]
 
 

@@ -87,6 +87,23 @@ def test_taking_the_evidence_away_changes_the_mask_and_nothing_else(kind: type[P
             assert (change[sample.mask] > 0.02).float().mean() > 0.5
 
 
+@every_set
+def test_in_other_surroundings_the_evidence_alone_is_of_the_sample(kind: type[Phantoms]) -> None:
+    phantoms = kind(n_samples=24, seed=9)
+    for index, sample in enumerate(_samples(kind)[:8]):
+        other = index + 5
+        moved = phantoms.sample(index, shortcut=False, surroundings=other)
+        bare = phantoms.sample(index, evidence=False, shortcut=False, surroundings=other)
+        assert torch.equal(bare.input, phantoms.sample(other, evidence=False, shortcut=False).input)
+        assert moved.mask is not None
+        assert sample.mask is not None
+        assert bool(moved.mask.any()) == bool(sample.mask.any())
+        assert (moved.input - bare.input).abs().amax(0, keepdim=True)[~moved.mask].max() == 0
+        assert moved.label == sample.label
+    with pytest.raises(IndexError, match="sample 24 of 24"):
+        phantoms.sample(0, surroundings=24)
+
+
 @every_cued_set
 def test_taking_the_shortcut_away_changes_its_mask_and_nothing_else(kind: type[CuedPhantoms]) -> None:
     phantoms, seen = kind(n_samples=12, seed=9), 0
