@@ -1,7 +1,7 @@
 """Attributions kept beside the records, for people to look at: `<shard>/attributions/<explainer>.npz`.
 
 `attributions` (N, 1, H, W) float32 and `ids`; in `inputs.npz`: `inputs` (N, 3, H, W) uint8, `masks` where known,
-`ids`, and `captions`, label → prediction.
+`ids`, and `captions`: label → prediction, or, for a multi-label task, target: outcome.
 """
 
 import os
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from metrics.base import Decisions, Explanation
@@ -49,12 +50,18 @@ def save(
     content: dict[str, Any] = {
         "inputs": (torch.cat([batch.inputs.cpu() for batch in decisions]) * 255).round().byte().numpy(),
         "ids": ids,
-        "captions": np.array([f"{row.label} → {row.prediction}" for row in table.itertuples()]),
+        "captions": np.array(_captions(table, decisions[0].multi_label)),
     }
     masks = [batch.masks.cpu() for batch in decisions if batch.masks is not None]
     if len(masks) == len(decisions):
         content["masks"] = torch.cat(masks).numpy()
     _write(folder / f"{INPUTS}.npz", **content)
+
+
+def _captions(table: pd.DataFrame, multi_label: bool) -> list[str]:
+    if multi_label:
+        return [f"{row.target}: {row.outcome}" for row in table.itertuples()]
+    return [f"{row.label} → {row.prediction}" for row in table.itertuples()]
 
 
 def _write(path: Path, **content: Any) -> None:

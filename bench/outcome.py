@@ -13,8 +13,9 @@ UNKNOWN = "unknown"
 def sample_table(decisions: Sequence[Decisions], classes: Sequence[str], negative: str | None) -> pd.DataFrame:
     """One row a sample: sample, label, prediction, target, probability (of the target), outcome, mask_area.
 
-    Class names; for a multi-label task the labels are the names of the positive classes, joined by ` | `. Where
-    nobody knows the label, it and the outcome are `UNKNOWN`.
+    Class names. For a multi-label task label and prediction are the names of all classes that are there, and that the
+    model says are there, joined by ` | `; the outcome is that of the target alone. Where nobody knows the label (of
+    the target), the outcome is `UNKNOWN`, and so is the label of a task of one label.
     `mask_area` is the share of the image that the mask covers, missing where no mask is known.
     """
     return pd.concat([_table(batch, classes, negative) for batch in decisions], ignore_index=True)
@@ -31,15 +32,20 @@ def outcome(label: str, prediction: str, negative: str | None) -> str:
     """
     if label == UNKNOWN:
         return UNKNOWN
-    right = prediction in label.split(" | ")
-    return f"{'true' if right else 'false'} {'negative' if prediction == negative else 'positive'}"
+    return _told(right=prediction == label, positive=prediction != negative)
 
 
 def _table(batch: Decisions, classes: Sequence[str], negative: str | None) -> pd.DataFrame:
     if batch.labels is None:
         raise ValueError("a task's batches have labels")
-    predictions = [classes[index] for index in batch.predictions.tolist()]
-    labels = [_label_name(label, classes) for label in batch.labels]
+    if batch.multi_label:
+        predictions = [_joined(answers > 0, classes) for answers in batch.original_logits]
+        labels = [_joined(label == 1, classes) for label in batch.labels]
+        outcomes = _outcomes_of_targets(batch, batch.labels)
+    else:
+        predictions = [classes[index] for index in batch.predictions.tolist()]
+        labels = [classes[label] if label >= 0 else UNKNOWN for label in batch.labels.tolist()]
+        outcomes = [outcome(*pair, negative) for pair in zip(labels, predictions, strict=True)]
     masks = batch.masks
     return pd.DataFrame(
         {
@@ -48,13 +54,25 @@ def _table(batch: Decisions, classes: Sequence[str], negative: str | None) -> pd
             "prediction": predictions,
             "target": [classes[index] for index in batch.targets.tolist()],
             "probability": batch.target_probabilities(batch.original_logits).double().cpu().numpy(),
-            "outcome": [outcome(*pair, negative) for pair in zip(labels, predictions, strict=True)],
+            "outcome": outcomes,
             "mask_area": float("nan") if masks is None else masks.double().mean(dim=(1, 2, 3)).cpu().numpy(),
         }
     )
 
 
-def _label_name(label: Tensor, classes: Sequence[str]) -> str:
-    if label.ndim == 0:
-        return classes[int(label)] if label >= 0 else UNKNOWN
-    return " | ".join(name for name, positive in zip(classes, label.tolist(), strict=True) if positive == 1)
+def _outcomes_of_targets(batch: Decisions, labels: Tensor) -> list[str]:
+    """Of a multi-label task, whose labels are (N, K): is the target said to be there, and rightly?"""
+    truth = labels.gather(1, batch.targets[:, None])[:, 0].tolist()
+    said = batch.decided(batch.original_logits).tolist()
+    return [
+        UNKNOWN if label < 0 else _told(right=label == answer, positive=answer == 1)
+        for label, answer in zip(truth, said, strict=True)
+    ]
+
+
+def _told(right: bool, positive: bool) -> str:
+    return f"{'true' if right else 'false'} {'positive' if positive else 'negative'}"
+
+
+def _joined(there: Tensor, classes: Sequence[str]) -> str:
+    return " | ".join(name for name, is_there in zip(classes, there.tolist(), strict=True) if is_there)

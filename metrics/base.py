@@ -33,7 +33,8 @@ class Decisions:
         model: In eval mode; (N, 3, H, W) images in [0, 1] -> (N, K) logits.
         inputs: (N, 3, H, W) float images in [0, 1], on the model's device, as the rest.
         targets: (N,) int64, the class whose logit is explained; None: the class that the model predicts.
-        labels: (N,) int64, or (N, K) int64 in {0, 1}; None: not known.
+        labels: (N,) int64, or (N, K) int64 in {0, 1, -1: nobody knows} for a multi-label task: each class is then
+            decided on its own, and is there where its logit is above 0. None: not known.
         ids: N names; None: the samples' numbers.
         masks: (N, 1, H, W) bool, where the evidence lies; all False: none for this sample.
         shortcuts: (N, 1, H, W) bool, where a misleading cue lies.
@@ -71,6 +72,11 @@ class Decisions:
         self.predictions = self.original_logits.argmax(dim=1)
         self.targets = self.predictions if targets is None else targets
 
+    @property
+    def multi_label(self) -> bool:
+        """Whether an image may be of several classes, or of none."""
+        return self.labels is not None and self.labels.ndim == 2
+
     def logits(self, inputs: Tensor) -> Tensor:
         """(M, K) logits of (M, 3, H, W) images, without gradients. The only door to the forward pass: it counts.
 
@@ -92,14 +98,26 @@ class Decisions:
             first += len(chunk)
         return torch.cat(answers)
 
+    def decided(self, logits: Tensor) -> Tensor:
+        """(M,) what the model decides by (M, K) logits, M a multiple of N: equal answers are one decision.
+
+        The class of the highest logit; for a multi-label task, whether the target is there: 1 where its logit is
+        above 0, else 0.
+        """
+        return (self._of_targets(logits) > 0).long() if self.multi_label else logits.argmax(dim=1)
+
     def probabilities(self, inputs: Tensor) -> Tensor:
-        """(M,) softmax probability of the targets for M = R·N images: R variants of the batch, one after another."""
+        """(M,) probability of the targets for M = R·N images: R variants of the batch, one after another."""
         return self.target_probabilities(self.logits(inputs))
 
     def target_probabilities(self, logits: Tensor) -> Tensor:
-        """(M,) softmax probability of the targets for (M, K) logits, M a multiple of N."""
-        targets = self.targets.repeat(len(logits) // len(self.targets))
-        return logits.softmax(dim=1).gather(1, targets[:, None])[:, 0]
+        """(M,) probability of the targets for (M, K) logits, M a multiple of N: softmax, or sigmoid if multi-label."""
+        return self._of_targets(logits.sigmoid() if self.multi_label else logits.softmax(dim=1))
+
+    def _of_targets(self, values: Tensor) -> Tensor:
+        """(M,) the targets' of (M, K) values."""
+        targets = self.targets.repeat(len(values) // len(self.targets))
+        return values.gather(1, targets[:, None])[:, 0]
 
     def generators(self, purpose: str) -> list[torch.Generator]:
         """N fresh CPU generators, seeded by the run's seed, the task, the purpose and the sample's id.

@@ -16,7 +16,7 @@ from .perturb import BlurImputer, Imputer, MeanImputer, area, lerf, morf
 
 @dataclass(frozen=True)
 class _PixelFlipping(Metric, ABC):
-    """Reads the removal curves of the softmax probability p of the target.
+    """Reads the removal curves of the target's probability p: the softmax; for a multi-label task the sigmoid.
 
     Pixels are removed in n_steps equal steps, whole pixels in exact number. Only the order of the attributions
     takes part, so any increasing function of the map scores the same; the sign counts: negative is less relevant

@@ -2,7 +2,7 @@
 
 An imputer makes a baseline image; a removed pixel takes the baseline's value in all channels. The MoRF curve
 removes the most relevant pixels first, the LeRF curve the least relevant first; both say what is left of the
-softmax probability of the target. Curves are kept with the explanation, so that all metrics that read them pay
+probability of the target. Curves are kept with the explanation, so that all metrics that read them pay
 once; what does not depend on the attributions is kept with the decisions, so that all explainers pay once.
 """
 

@@ -21,8 +21,9 @@ class _Augmentation(Metric, ABC):
     order of the attributions takes part: any increasing function of the map scores the same (for `Rotation`,
     which interpolates maps, any increasing linear function).
 
-    nan: the model's prediction (the class of the highest logit) changed with the image, so that another map may be
-    right; or one of the two maps is constant, also all-zero, or constant over the pixels that are compared.
+    nan: the model's prediction (the class of the highest logit; for a multi-label task, whether the target is there)
+    changed with the image, so that another map may be right; or one of the two maps is constant, also all-zero, or
+    constant over the pixels that are compared.
 
     Reference: the equivariance of explanations, Crabbé and van der Schaar, "Evaluating the Robustness of
     Interpretability Methods through Explanation Invariance and Equivariance", NeurIPS 2023, with rank correlation
@@ -65,7 +66,7 @@ class _Augmentation(Metric, ABC):
     def _prepare(self, decisions: Decisions) -> tuple[Tensor, Tensor, Tensor]:
         """The transformed images, whose prediction is kept, and which pixels are compared: once for all explainers."""
         transformed = self.transform(decisions.inputs).clamp(0, 1)
-        kept = decisions.logits(transformed).argmax(dim=1) == decisions.predictions
+        kept = decisions.decided(decisions.logits(transformed)) == decisions.decided(decisions.original_logits)
         return transformed, kept, self.compared(decisions.inputs)
 
 
