@@ -55,7 +55,11 @@ class PhantomRadiography(PhantomTask):
 
 
 class PhantomRadiographyVGG16(PhantomRadiography, PhantomVGG16):
-    """Rendered chest X-rays with COVID-19, another opacity, viral pneumonia or none, and a small VGG16."""
+    """Rendered chest X-rays with COVID-19, another opacity, viral pneumonia or none, and a small VGG16.
+
+    Of 400 held-out phantoms it is right in 0.995. Taking the evidence away changes 0.997 of its right decisions for
+    a finding; the same evidence in another patient keeps 0.997 of them.
+    """
 
     name: ClassVar = "phantom_covid19_radiography_vgg16"
 
@@ -63,8 +67,8 @@ class PhantomRadiographyVGG16(PhantomRadiography, PhantomVGG16):
 class PhantomRadiographyResNet18(PhantomRadiography):
     """Rendered chest X-rays with COVID-19, another opacity, viral pneumonia or none, and a small ResNet-18.
 
-    On 400 held-out phantoms it is right in 0.985; taking the evidence away changes 0.99 of its right decisions for
-    a finding.
+    Of 400 held-out phantoms it is right in 0.985. Taking the evidence away changes 0.997 of its right decisions for
+    a finding; the same evidence in another patient keeps 0.997 of them.
     """
 
     name: ClassVar = "phantom_covid19_radiography_resnet18"
@@ -77,8 +81,8 @@ class PhantomRadiographyResNet18(PhantomRadiography):
 class PhantomRadiographyDenseNet121(PhantomRadiography):
     """The same phantoms, and a small DenseNet-121.
 
-    On 400 held-out phantoms it is always right, on 400 others in 0.995; taking the evidence away changes 0.997 of its
-    right decisions for a finding.
+    It is right on all of 400 held-out phantoms. Taking the evidence away changes all its right decisions for a
+    finding; the same evidence in another patient keeps them all.
     """
 
     name: ClassVar = "phantom_covid19_radiography_densenet121"

@@ -55,13 +55,21 @@ class PhantomCovidQuEx(PhantomTask):
 
 
 class PhantomCovidQuExVGG16(PhantomCovidQuEx, PhantomVGG16):
-    """Rendered chest X-rays with COVID-19, another infection or none, and a small VGG16."""
+    """Rendered chest X-rays with COVID-19, another infection or none, and a small VGG16.
+
+    Of 400 held-out phantoms it is right in 0.990. Taking the evidence away changes 0.989 of its right decisions for
+    an infection; the same evidence in another patient keeps 0.989 of them.
+    """
 
     name: ClassVar[str] = "phantom_covid_qu_ex_vgg16"
 
 
 class PhantomCovidQuExResNet50(PhantomCovidQuEx):
-    """The same phantoms, and a small ResNet-50."""
+    """The same phantoms, and a small ResNet-50.
+
+    Of 400 held-out phantoms it is right in 0.985. Taking the evidence away changes 0.996 of its right decisions for
+    an infection; the same evidence in another patient keeps 0.966 of them.
+    """
 
     name: ClassVar[str] = "phantom_covid_qu_ex_resnet50"
     architecture: ClassVar[str] = "ResNet-50, 5/32 as wide"

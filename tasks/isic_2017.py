@@ -41,8 +41,8 @@ ISIC_2017 = DataSet(
 class PhantomISIC2017ResNet50(PhantomTask):
     """Rendered lesions of the skin: melanoma, nevus or seborrheic keratosis, and a small ResNet-50.
 
-    On 400 held-out phantoms it is right in 0.965; taking the evidence away changes 0.96 of its right decisions for
-    melanoma or keratosis.
+    Of 400 held-out phantoms it is right in 0.965. Taking the evidence away changes 0.958 of its right decisions for
+    melanoma or keratosis; the same evidence in another patient keeps 0.954 of them.
     """
 
     phantoms: ClassVar = ISIC2017

@@ -53,6 +53,8 @@ class PhantomMelanomaVGG16(PhantomMelanoma, PhantomVGG16):
     """Rendered lesions of the skin, benign or malignant, and a small VGG16.
 
     The microscope's black border is there as often in both classes.
+    Of 400 held-out phantoms it is right in 0.998. Taking the evidence away changes all its right decisions for
+    malignant; the same evidence in another patient keeps 0.995 of them.
     """
 
     name: ClassVar[str] = "phantom_melanoma_vgg16"

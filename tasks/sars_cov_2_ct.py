@@ -37,8 +37,8 @@ SARS_COV_2_CT = DataSet(
 class PhantomChestCTVGG16(PhantomVGG16):
     """Rendered CT slices with and without COVID-19, and a small VGG16.
 
-    On 400 held-out phantoms it is right in 0.9975; taking the evidence away changes all its right decisions for
-    COVID-19.
+    Of 400 held-out phantoms it is right in 0.998. Taking the evidence away changes all its right decisions for
+    COVID-19; the same evidence in another patient keeps 0.990 of them.
     """
 
     phantoms: ClassVar = ChestCT
