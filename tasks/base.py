@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import platformdirs
 import torch
@@ -160,16 +160,16 @@ def _check(sample: Sample) -> None:
             raise ValueError(f"{sample.id}: its {name} is {wanted} bool, not {tuple(mask.shape)} {mask.dtype}")
 
 
-def balanced_order(labels: Sequence[int]) -> list[int]:
+def balanced_order(labels: Sequence[int | tuple[int, ...]]) -> list[int]:
     """Indices of the labels in an order whose every prefix is balanced: one of each class in turn.
 
-    A class that has run out is passed over.
+    A class that has run out is passed over. Tuples, the labels of a multi-label task, count as a class each.
 
     >>> balanced_order([0, 0, 0, 1, 1, 2])
     [0, 3, 5, 1, 4, 2]
     """
-    turns: dict[int, int] = {}
-    keys = []
+    turns: dict[int | tuple[int, ...], int] = {}
+    keys: list[tuple[int, Any, int]] = []
     for index, label in enumerate(labels):
         turns[label] = turns.get(label, -1) + 1
         keys.append((turns[label], label, index))

@@ -48,8 +48,17 @@ def read_mask(path: Path, size: int) -> Tensor:
     if 0 < pixels.max() < 0.5:
         brightest = f"its brightest pixel is at {pixels.max():.1%}"
         raise ValueError(f"{path}: not a mask of black and white ({brightest}); replace it by the published file")
-    share = functional.interpolate(marked.float(), (size, size), mode="bilinear", antialias=True, align_corners=False)
-    return share[0] >= (min(0.5, share.max().item()) if marked.any() else 2)
+    return shrunk(marked[0, 0], size)
+
+
+def shrunk(marked: Tensor, size: int) -> Tensor:
+    """An (H, W) bool mask, stretched to a square: (1, size, size) bool, True where half of a pixel is.
+
+    The smallest mask still has a pixel.
+    """
+    whole = marked[None, None].float()
+    share = functional.interpolate(whole, (size, size), mode="bilinear", antialias=True, align_corners=False)[0]
+    return share >= (min(0.5, share.max().item()) if marked.any() else 2)
 
 
 def check_same_shape(image: Path, mask: Path) -> None:

@@ -1,7 +1,7 @@
 """The pictures of a data set: files, what is known about each, and reading them when they are asked for."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
@@ -30,14 +30,20 @@ class Picture(NamedTuple):
     """An image file of a data set and what is known about it. Paths are relative to the data set's folder."""
 
     path: str
-    label: int
-    """Index into the classes."""
+    label: int | tuple[int, ...]
+    """Index into the classes; or, of each of them, 1, 0 or -1: it is there, is not, nobody knows."""
     mask: str | None = None
     """The file of its mask, above half where the evidence lies."""
     boxes: tuple[Box, ...] | None = None
     """Where the evidence lies, if there is no such file; none: nowhere; None: not known."""
     fault: str | None = None
     """Why it cannot be used, whatever its file holds: it has no label, say."""
+    target: int | None = None
+    """The class that is explained, and to which the mask belongs; None: the one that the model predicts."""
+    name: str | None = None
+    """Its id; None: its path."""
+    outline: Callable[[Path, int], Tensor] | None = None
+    """Makes the mask, if there is no file of it: (the image's file, size) -> (1, size, size) bool."""
 
 
 class Unreadable(NamedTuple):
@@ -67,14 +73,17 @@ class Pictures:
         return Sample(
             input=read_image(self._file(picture.path), self.size),
             label=torch.tensor(picture.label),
-            id=collapsed(picture.path),
+            id=collapsed(picture.path) if picture.name is None else picture.name,
             mask=self._mask(picture),
+            target=picture.target,
         )
 
     def _mask(self, picture: Picture) -> Tensor | None:
         if picture.mask is not None:
             check_same_shape(self._file(picture.path), self._file(picture.mask))
             return read_mask(self._file(picture.mask), self.size)
+        if picture.outline is not None:
+            return picture.outline(self._file(picture.path), self.size)
         if picture.boxes is None:
             return None
         mask = torch.zeros((1, self.size, self.size), dtype=torch.bool)
