@@ -45,7 +45,7 @@ class PhantomPneumonia(PhantomTask):
     """Rendered chest X-rays with and without pneumonia, and a small network of plain convolutions.
 
     It is fitted without augmentation, as its real counterpart is. On 400 held-out phantoms it is right in 0.995. Taking
-    the evidence away changes 0.99 of its right decisions for pneumonia, replacing all else by a normal chest 0.09.
+    the evidence away changes 0.99 of its right decisions for pneumonia, replacing all else by another patient 0.02.
     """
 
     phantoms: ClassVar[type[Pneumonia]] = Pneumonia
@@ -68,7 +68,11 @@ class PhantomPneumonia(PhantomTask):
 
 
 class PhantomPneumoniaAugmented(PhantomPneumonia):
-    """The same phantoms, and the same network fitted with the studies' augmentation."""
+    """The same phantoms, and the same network fitted with the studies' augmentation.
+
+    On 400 held-out phantoms it is right in 0.9875. Taking the evidence away changes 0.995 of its right decisions for
+    pneumonia, replacing all else by another patient 0.02.
+    """
 
     name: ClassVar = "phantom_chest_xray_pneumonia_cnn_augmented"
     augment: ClassVar = of_the_studies()
@@ -79,7 +83,7 @@ class PhantomPneumoniaSegmented(PhantomPneumonia):
 
     The lungs are known exactly. The recipe is that of `phantom_chest_xray_pneumonia_cnn`: only what the network sees
     differs. On 400 held-out phantoms it is right in 0.98. Taking the evidence away changes 0.995 of its right decisions
-    for pneumonia, replacing all else by a normal chest 0.09.
+    for pneumonia, replacing all else by another patient 0.05.
     """
 
     phantoms: ClassVar = LungsOnlyPneumonia

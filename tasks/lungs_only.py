@@ -86,16 +86,15 @@ class LungsOnly:
 class LungsOnlyPneumonia(Pneumonia):
     """Rendered radiographs of children, black outside the lungs, whose place is known exactly.
 
-    With evidence and without, the lungs are the same: what changes is in them.
+    With evidence and without, the lungs are the same: what changes is in them. Where the surroundings are another
+    sample's, so are the lungs.
     """
 
     def sample(
         self, index: int, evidence: bool = True, shortcut: bool = True, surroundings: int | None = None
     ) -> Sample:
-        whole, lungs = (
-            super().sample(index, evidence, shortcut, surroundings),
-            self.lungs(index if surroundings is None else surroundings),
-        )
+        whole = super().sample(index, evidence, shortcut, surroundings)
+        lungs = self.lungs(index if surroundings is None else surroundings)
         return whole._replace(
             input=whole.input * lungs,
             mask=None if whole.mask is None else whole.mask & lungs,
