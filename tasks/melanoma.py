@@ -61,7 +61,11 @@ class PhantomMelanomaVGG16(PhantomMelanoma, PhantomVGG16):
 
 
 class PhantomMelanomaResNet50(PhantomMelanoma):
-    """Rendered lesions of the skin, benign or malignant, and a small ResNet-50."""
+    """The same phantoms, and a small ResNet-50.
+
+    Of 400 held-out phantoms it is right in 0.978. Taking the evidence away changes 0.990 of its right decisions for
+    malignant; the same evidence in another patient keeps 0.964 of them.
+    """
 
     name: ClassVar[str] = "phantom_melanoma_resnet50"
     architecture: ClassVar[str] = "ResNet-50, 5/32 as wide"

@@ -11,9 +11,14 @@ from tasks.chest_xray_pneumonia import (
     phantom_chest_xray_pneumonia_cnn_augmented,
     phantom_chest_xray_pneumonia_cnn_segmented,
 )
-from tasks.covid19_radiography import phantom_covid19_radiography_densenet121, phantom_covid19_radiography_resnet18
-from tasks.covid_qu_ex import phantom_covid_qu_ex_vgg16
+from tasks.covid19_radiography import (
+    phantom_covid19_radiography_densenet121,
+    phantom_covid19_radiography_resnet18,
+    phantom_covid19_radiography_vgg16,
+)
+from tasks.covid_qu_ex import phantom_covid_qu_ex_resnet50, phantom_covid_qu_ex_vgg16
 from tasks.isic_2017 import phantom_isic_2017_resnet50
+from tasks.melanoma import phantom_melanoma_resnet50, phantom_melanoma_vgg16
 from tasks.rendered import PhantomTask, PhantomVGG16
 from tasks.sars_cov_2_ct import phantom_sars_cov_2_ct_vgg16
 
@@ -24,8 +29,12 @@ TASKS = [
     phantom_chest_xray_pneumonia_cnn_segmented,
     phantom_covid19_radiography_densenet121,
     phantom_covid19_radiography_resnet18,
+    phantom_covid19_radiography_vgg16,
+    phantom_covid_qu_ex_resnet50,
     phantom_covid_qu_ex_vgg16,
     phantom_isic_2017_resnet50,
+    phantom_melanoma_resnet50,
+    phantom_melanoma_vgg16,
     phantom_sars_cov_2_ct_vgg16,
 ]
 N_SAMPLES = 120
@@ -80,3 +89,8 @@ def test_the_explained_phantoms_are_not_those_of_the_training(task: PhantomTask)
 def test_the_shipped_file_is_small(task: PhantomTask) -> None:
     assert task.checkpoint().stem == task.name
     assert task.checkpoint().stat().st_size < 3_000_000
+
+
+def test_all_shipped_files_together_are_not_large() -> None:
+    weights = phantom_brain_mri_vgg16.checkpoint().parent
+    assert sum(file.stat().st_size for file in weights.glob("*.safetensors")) < 30_000_000
