@@ -66,7 +66,10 @@ def in_memory(
     _check_masks(masks, inputs)
     own = _ready_copy(model, inputs)
     _check_classes("targets", targets, len(inputs), 0, own.n_classes)
-    _check_classes("labels", labels, len(inputs), -1, own.n_classes)
+    if isinstance(labels, Tensor) and labels.ndim == 2:
+        _check_many(labels, len(inputs), own.n_classes)
+    else:
+        _check_classes("labels", labels, len(inputs), -1, own.n_classes)
     return InMemory(own.n_classes, own.model, inputs, targets, labels, names, masks)
 
 
@@ -105,6 +108,15 @@ def _check_classes(name: str, classes: Tensor | None, n: int, least: int, n_clas
         raise ValueError(
             f"{name}: in [{least}, {n_classes}), as the model has {n_classes} logits, "
             f"not [{classes.min()}, {classes.max()}]"
+        )
+
+
+def _check_many(labels: Tensor, n: int, n_classes: int) -> None:
+    """Of a multi-label task."""
+    if labels.dtype != torch.int64 or labels.shape != (n, n_classes) or labels.min() < -1 or labels.max() > 1:
+        raise ValueError(
+            f"labels: ({n},) classes, or ({n}, {n_classes}) int64 in {{0, 1, -1}} where an image may be of several, "
+            f"not {tuple(labels.shape)} {labels.dtype} in [{labels.min()}, {labels.max()}]"
         )
 
 

@@ -50,7 +50,9 @@ def score(
         inputs: (N, 3, H, W) float32 in [0, 1].
         targets: (N,) int64 in [0, K), the class whose logit is explained; None: the one that the model predicts.
         masks: (N, 1, H, W) bool, where the evidence lies; all False: none for this image.
-        labels: (N,) int64 in [0, K), the truth, -1 where nobody knows; only kept beside the records.
+        labels: (N,) int64 in [0, K), the truth, -1 where nobody knows; kept beside the records, without influence. Or
+            (N, K) int64 in {0, 1, -1} for a multi-label model: each class is then decided on its own (is its logit
+            above 0?), its probability is the sigmoid.
         explainers, metrics: Names or `*` patterns, comma-separated, as in `bench list`; or instances, one or
             several; or instances under names of your own.
         batch_size: Images explained at a time.

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
+from bench.notebook import score
 from bench.outcome import sample_table
 from leaderboard import record
 from metrics.base import Decisions
@@ -96,3 +97,25 @@ def test_maps_are_told_by_target_and_outcome(bench, write, tmp_path: Path) -> No
     assert answer.status == 0, answer.err
     with np.load(next((tmp_path / "r").rglob("inputs.npz"))) as content:
         assert content["captions"].tolist() == ["left: true negative", "right: true negative"]
+
+
+def test_a_notebook_scores_a_multi_label_model_by_its_sigmoid() -> None:
+    class Sums(torch.nn.Module):
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            return inputs.mean((2, 3)) * 8 - 4
+
+    images = torch.rand(2, 3, 1, 1, generator=torch.Generator().manual_seed(0)).expand(-1, -1, 8, 8).contiguous()
+    answers = {"explainers": "center", "metrics": "deletion", "targets": torch.tensor([0, 1])}
+    many = score(Sums(), images, labels=torch.tensor([[1, 0, -1], [1, 1, 0]]), **answers)
+    expected = torch.sigmoid(images[[0, 1], [0, 1], 0, 0] * 8 - 4)  # of one colour: to remove pixels changes nothing
+    assert np.allclose(many.score, expected, atol=1e-5)
+    one = score(Sums(), images, labels=torch.tensor([0, 1]), **answers)
+    assert not np.allclose(one.score, expected, atol=0.1)
+
+
+@pytest.mark.parametrize("labels", [torch.zeros(2, 2).long(), torch.full((2, 3), 2), torch.zeros(2, 3)])
+def test_labels_of_another_shape_or_range_are_refused(labels: torch.Tensor) -> None:
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear(3))
+    model(torch.zeros(1, 3, 8, 8))
+    with pytest.raises(ValueError, match=r"^labels: \(2,\) classes, or \(2, 3\) int64 in {0, 1, -1} [^\n]*$"):
+        score(model, torch.rand(2, 3, 8, 8), labels=labels, explainers="center", metrics="sparseness")
