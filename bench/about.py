@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import torch
 
 from tasks.base import Card, Task
-from tasks.checkpoints import read_metadata
-from tasks.evaluation import macro
+from tasks.evaluation.scores import macro
+from tasks.networks.checkpoints import read_metadata
 from tasks.training import Trainable
 
 _UNTOLD = Card(data="", network="", ground_truth="", licence="", citation="")

@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 import pandas as pd
 from matplotlib.figure import Figure
 
-from tasks import evaluation_figures as figures
-from tasks import evaluation_tables as tables
-from tasks.evaluation import Evaluation, assess
-from tasks.predictions import Predictions
+from tasks.evaluation import figures, tables
+from tasks.evaluation.predictions import Predictions
+from tasks.evaluation.scores import Evaluation, assess
 
 _STEMS = ("answers", "calibration", "classes", "confusion", "learning_curves", "reliability", "roc", "summary", "tsne")
 """Of all files that an evaluation can have."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tasks.base import Sample, Task
-from tasks.foreign import Ready, ready
+from tasks.networks.foreign import Ready, ready
 
 from .errors import one_line
 

@@ -7,7 +7,7 @@ The public data [1] are laid out as
 and hold the whole of it once more in chest_xray/chest_xray. The published `val` has 16 images: where it is
 there, it is added to `train`, and a tenth of the patients of both is kept from training to choose the epoch. File
 names tell patients: person12_bacteria_34, IM-0115-0001, NORMAL2-IM-0501-0001. There are no masks; lungs that
-the user has drawn are taken from `chest-xray-pneumonia/lung masks`, see `tasks/lungs_only.py`.
+the user has drawn are taken from `chest-xray-pneumonia/lung masks`, see `tasks/lungs/lungs_only.py`.
 
 [1] Kermany et al., Identifying medical diagnoses and treatable diseases by image-based deep learning, Cell 2018;
 Kaggle, paultimothymooney/chest-xray-pneumonia.
@@ -20,12 +20,12 @@ from typing import ClassVar
 
 from torch import nn
 
-from .augmentation import Augment, of_the_studies
 from .base import DataSet, Samples
-from .fitting import Recipe
-from .lungs import segmenter
-from .lungs_only import LungsOnly, LungsOnlyPneumonia, mask_path
-from .networks import cnn
+from .learning.augmentation import Augment, of_the_studies
+from .learning.fitting import Recipe
+from .lungs.lungs_only import LungsOnly, LungsOnlyPneumonia, mask_path
+from .lungs.segmentation import segmenter
+from .networks.architectures import cnn
 from .phantoms.chest_xray import Pneumonia
 from .published import Picture, PublishedTask, drawn, files, unnested
 from .publishing import Layout, numbers, rendered, write_picture
@@ -138,8 +138,9 @@ class ChestXrayPneumoniaAugmented(ChestXrayPneumonia):
 class ChestXrayPneumoniaSegmented(ChestXrayPneumonia):
     """The public radiographs with everything outside the lungs black, and the same network fitted to these.
 
-    The lungs are those in the user's masks where there are such, else found by a network; see `tasks/lungs_only.py`.
-    The recipe is that of `chest_xray_pneumonia_cnn`, without augmentation: only what the network sees differs.
+    The lungs are those in the user's masks where there are such, else found by a network; see
+    `tasks/lungs/lungs_only.py`. The recipe is that of `chest_xray_pneumonia_cnn`, without augmentation: only what the
+    network sees differs.
     """
 
     name: ClassVar = "chest_xray_pneumonia_cnn_segmented"

@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from .images import look, shrunk
-from .run_lengths import decoded
+from .files.images import look, shrunk
+from .files.run_lengths import decoded
 
 SEGMENTATIONS, ANNOTATIONS = "gt_segmentations_val.json", "gt_annotations_val.json"
 _REMEDY = "replace the file by the published one"

@@ -30,18 +30,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models import DenseNet121_Weights
 
-from .augmentation import Jitter
 from .base import DataSet, Samples, balanced_order, checkpoint_folder
 from .chexlocalize import SEGMENTATIONS, Outline, key_of, outlines
 from .chexpert_tables import COLUMNS, FINDINGS, Row, read_rows, settled
-from .fitting import Recipe
-from .networks import densenet121
+from .files.pictures import Picture, Pictures
+from .files.run_lengths import encoded
+from .learning.augmentation import Jitter
+from .learning.fitting import Recipe
+from .networks.architectures import densenet121
 from .phantoms.chest_xray import CheXpertFindings
-from .pictures import Picture, Pictures
 from .published import PublishedTask, drawn, unnested
 from .publishing import Layout, numbers, rendered, write_picture, write_table
 from .rendered import PhantomTask
-from .run_lengths import encoded
 
 _ROOTS = ("CheXpert-v1.0-small", "CheXpert-v1.0", "")
 _VALIDATION_FRACTION = 0.05

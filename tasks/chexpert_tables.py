@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from .files.tables import read_table
 from .phantoms.chest_xray import CheXpertFindings
-from .tables import read_table
 
 FINDINGS = CheXpertFindings.class_names
 COLUMNS = (

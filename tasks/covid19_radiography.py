@@ -20,10 +20,10 @@ from typing import ClassVar
 from torch import nn
 from torchvision.models import DenseNet121_Weights, ResNet18_Weights, VGG16_Weights
 
-from .augmentation import Jitter
 from .base import DataSet
-from .fitting import Recipe
-from .networks import densenet121, resnet18, vgg16
+from .learning.augmentation import Jitter
+from .learning.fitting import Recipe
+from .networks.architectures import densenet121, resnet18, vgg16
 from .phantoms.chest_xray import Radiography
 from .published import Picture, PublishedTask, drawn, files
 from .publishing import Layout, numbers, rendered, write_picture

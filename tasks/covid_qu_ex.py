@@ -21,10 +21,10 @@ import torch
 from torch import nn
 from torchvision.models import ResNet50_Weights, VGG16_Weights
 
-from .augmentation import Jitter
 from .base import DataSet
-from .fitting import Recipe
-from .networks import resnet50, vgg16
+from .learning.augmentation import Jitter
+from .learning.fitting import Recipe
+from .networks.architectures import resnet50, vgg16
 from .phantoms.base import CuedPhantoms
 from .phantoms.chest_xray import CovidQuEx
 from .published import Picture, PublishedTask, files

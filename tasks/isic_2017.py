@@ -20,12 +20,12 @@ from torch import nn
 from torchvision.models import ResNet50_Weights, SqueezeNet1_0_Weights
 
 from .base import DataSet
-from .networks import resnet50, squeezenet1_0
+from .files.tables import read_table
+from .networks.architectures import resnet50, squeezenet1_0
 from .phantoms.dermoscopy import ISIC2017
 from .published import Picture, PublishedTask, drawn, files, unnested
 from .publishing import Layout, numbers, rendered, write_picture, write_table
 from .rendered import PhantomTask
-from .tables import read_table
 
 _COLUMNS = ("image_id", "melanoma", "seborrheic_keratosis")
 _VALIDATION_FRACTION = 0.1

@@ -17,10 +17,10 @@ from typing import ClassVar
 from torch import nn
 from torchvision.models import ResNet50_Weights, VGG16_Weights
 
-from .augmentation import Jitter, of_the_studies
 from .base import DataSet
-from .fitting import Recipe
-from .networks import resnet50, vgg16
+from .learning.augmentation import Jitter, of_the_studies
+from .learning.fitting import Recipe
+from .networks.architectures import resnet50, vgg16
 from .phantoms.base import CuedPhantoms
 from .phantoms.dermoscopy import Melanoma
 from .published import Picture, PublishedTask, drawn, files

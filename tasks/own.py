@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from .base import Card, Sample, Samples, Task, balanced_order
-from .foreign import foreign_network, ready
-from .images import check_same_shape, read_image, read_mask
-from .networks import IMAGENET_DEVIATION, IMAGENET_MEAN, with_preprocessing
+from .files.images import check_same_shape, read_image, read_mask
+from .networks.architectures import IMAGENET_DEVIATION, IMAGENET_MEAN, with_preprocessing
+from .networks.foreign import foreign_network, ready
 
 _ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 

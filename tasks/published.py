@@ -16,13 +16,13 @@ from typing import ClassVar
 from torch import Tensor
 from torchvision.models import WeightsEnum
 
-from .augmentation import Augment, of_the_studies
 from .base import Card, DataSet, Samples, balanced_order, checkpoint_folder, data_folder
-from .fitting import Recipe
-from .networks import imagenet_weights
-from .pictures import REMEDY, Pictures, Unreadable, collapsed
-from .pictures import Box as Box
-from .pictures import Picture as Picture
+from .files.pictures import REMEDY, Pictures, Unreadable, collapsed
+from .files.pictures import Box as Box
+from .files.pictures import Picture as Picture
+from .learning.augmentation import Augment, of_the_studies
+from .learning.fitting import Recipe
+from .networks.architectures import imagenet_weights
 from .training import Trainable
 
 

@@ -7,10 +7,10 @@ from typing import ClassVar, Literal
 
 from torch import nn
 
-from .augmentation import Jitter
 from .base import Card, DataSet
-from .fitting import Recipe
-from .networks import vgg16, without_batch_norm
+from .learning.augmentation import Jitter
+from .learning.fitting import Recipe
+from .networks.architectures import vgg16, without_batch_norm
 from .phantoms.base import CuedPhantoms, Phantoms
 from .publishing import PARTS, Layout, publish
 from .training import Trainable

@@ -20,7 +20,7 @@ from torch import nn
 from torchvision.models import VGG16_Weights
 
 from .base import DataSet
-from .networks import vgg16
+from .networks.architectures import vgg16
 from .phantoms.chest_ct import ChestCT
 from .published import Picture, PublishedTask, consecutive, files
 from .publishing import Layout, rendered, write_picture

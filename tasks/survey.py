@@ -10,8 +10,8 @@ from typing import NamedTuple
 import torch
 
 from .base import Sample
-from .images import Look, look
-from .pictures import Unreadable
+from .files.images import Look, look
+from .files.pictures import Unreadable
 from .published import PublishedTask
 from .publishing import PARTS
 

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from .base import Samples, Task
-from .checkpoints import initialise, load_checkpoint, read_initial_weights, save_checkpoint
-from .evaluation import Evaluation, evaluate
-from .fitting import Epoch, Progress, Recipe, Report, fit, history_of
-from .memory import Duplicate, Images, in_memory, without_duplicates
+from .evaluation.scores import Evaluation, evaluate
+from .learning.fitting import Epoch, Progress, Recipe, Report, fit, history_of
+from .learning.memory import Duplicate, Images, in_memory, without_duplicates
+from .networks.checkpoints import initialise, load_checkpoint, read_initial_weights, save_checkpoint
 
 
 class Training(NamedTuple):

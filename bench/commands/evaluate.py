@@ -13,9 +13,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from tasks.base import Samples, Task
-from tasks.checkpoints import read_metadata
-from tasks.evaluation import Evaluation, macro
-from tasks.predictions import Predictions, predict
+from tasks.evaluation.predictions import Predictions, predict
+from tasks.evaluation.scores import Evaluation, macro
+from tasks.networks.checkpoints import read_metadata
 from tasks.training import Trainable
 
 from .. import environment

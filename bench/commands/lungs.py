@@ -12,9 +12,9 @@ from rich.table import Table
 from torch import nn
 
 from tasks.base import data_folder
-from tasks.lung_evaluation import BOXES_FOLDER, MASKS_FOLDER, LungScore, score_boxes, score_masks, score_phantoms
-from tasks.lung_training import LungProgress, train_lungs
-from tasks.lungs import CHECKPOINT, segmenter
+from tasks.lungs.evaluation import BOXES_FOLDER, MASKS_FOLDER, LungScore, score_boxes, score_masks, score_phantoms
+from tasks.lungs.segmentation import CHECKPOINT, segmenter
+from tasks.lungs.training import LungProgress, train_lungs
 
 from .console import Data, out, progress_bar, told, use_data
 

@@ -9,8 +9,8 @@ import typer
 from rich.markup import escape
 from rich.progress import Progress
 
-from tasks.fitting import Progress as State
-from tasks.memory import Duplicate
+from tasks.learning.fitting import Progress as State
+from tasks.learning.memory import Duplicate
 from tasks.publishing import PARTS
 from tasks.training import Trainable
 

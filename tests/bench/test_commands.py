@@ -93,7 +93,7 @@ from pathlib import Path
 from torchvision.transforms import Normalize
 
 from tasks.base import checkpoint_folder
-from tasks.fitting import Recipe
+from tasks.learning.fitting import Recipe
 from tasks.training import Trainable
 
 

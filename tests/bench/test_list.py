@@ -10,7 +10,7 @@ import torch
 
 from bench.about import About, about, data_sets
 from bench.catalog import catalog
-from tasks.checkpoints import read_metadata, save_checkpoint
+from tasks.networks.checkpoints import read_metadata, save_checkpoint
 from tasks.phantoms.base import CuedPhantoms
 from tasks.rendered import PhantomTask
 from tasks.training import Trainable

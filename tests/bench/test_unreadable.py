@@ -14,7 +14,7 @@ Bench = Callable[..., tuple[int, str]]
 
 PLUGIN = '''
 """A small network on the CT data."""
-from tasks.networks import cnn
+from tasks.networks.architectures import cnn
 from tasks.sars_cov_2_ct import SARSCoV2CT
 
 class Small(SARSCoV2CT):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchvision import models
 from torchvision.transforms import Normalize
 
-from tasks.networks import vgg16, with_preprocessing
+from tasks.networks.architectures import vgg16, with_preprocessing
 
 N_CLASSES = 4
 SIDES = {"squeezenet": 64, "vgg": 64}

@@ -15,8 +15,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from tasks.brain_mri import BrainTumorMRI, PhantomBrainMRI
-from tasks.checkpoints import load_checkpoint, read_initial_weights, save_checkpoint
 from tasks.isic_2017 import ISIC2017ResNet50, PhantomISIC2017ResNet50
+from tasks.networks.checkpoints import load_checkpoint, read_initial_weights, save_checkpoint
 from tasks.published import PublishedTask
 from tasks.publishing import PARTS
 from tasks.sars_cov_2_ct import PhantomChestCTVGG16, SARSCoV2CT

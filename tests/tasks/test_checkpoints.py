@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torchvision import models
 
-from tasks.checkpoints import initialise, load_checkpoint, read_initial_weights, save_checkpoint
+from tasks.networks.checkpoints import initialise, load_checkpoint, read_initial_weights, save_checkpoint
 
 CLASSES = ("cat", "dog")
 

@@ -14,9 +14,9 @@ from torch import Tensor
 from tasks.base import Sample, Samples
 from tasks.chexlocalize import ANNOTATIONS, SEGMENTATIONS, Outline
 from tasks.chexpert import CheXpert, PhantomCheXpert, chexpert_densenet121, phantom_chexpert_densenet121
+from tasks.files.run_lengths import decoded, encoded
 from tasks.phantoms.chest_xray import CheXpertFindings
 from tasks.publishing import PARTS, write_picture
-from tasks.run_lengths import decoded, encoded
 
 SIDE, N_SAMPLES = 48, 60
 FINDINGS = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tasks import evaluation_tables as tables
 from tasks.base import Sample
-from tasks.evaluation import Evaluation, assess, evaluate, macro
-from tasks.predictions import Predictions
+from tasks.evaluation import tables
+from tasks.evaluation.predictions import Predictions
+from tasks.evaluation.scores import Evaluation, assess, evaluate, macro
 
 
 class Fixed(nn.Module):

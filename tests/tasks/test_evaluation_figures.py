@@ -9,10 +9,9 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from tasks import evaluation_figures as figures
-from tasks import evaluation_tables as tables
-from tasks.evaluation import assess
-from tasks.predictions import Predictions
+from tasks.evaluation import figures, tables
+from tasks.evaluation.predictions import Predictions
+from tasks.evaluation.scores import assess
 
 HISTORY = [
     {"epoch": epoch, "loss": 1 / epoch, "validation_loss": 0.2 + 1 / epoch, "score": score, "seconds": 1.0}

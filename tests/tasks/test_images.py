@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tasks.images import check_same_shape, look, read_image, read_mask
+from tasks.files.images import check_same_shape, look, read_image, read_mask
 
 RAMP = np.linspace(0, 1, 16 * 16).reshape(16, 16)
 

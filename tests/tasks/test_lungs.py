@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from tasks.base import data_folder
 from tasks.chest_xray_pneumonia import ChestXrayPneumonia, ChestXrayPneumoniaSegmented, PhantomPneumoniaSegmented
-from tasks.lung_distortion import distorted
-from tasks.lung_evaluation import (
+from tasks.lungs.distortion import distorted
+from tasks.lungs.evaluation import (
     BOXES_FOLDER,
     MASKS_FOLDER,
     Box,
@@ -25,9 +25,9 @@ from tasks.lung_evaluation import (
     score_masks,
     score_phantoms,
 )
-from tasks.lung_training import LungRecipe, lung_loss, lung_phantoms, train_lungs
-from tasks.lungs import CHECKPOINT, LungUNet, find_lungs, lungs_of, segmenter
-from tasks.lungs_only import LungsOnlyPneumonia, mask_path
+from tasks.lungs.lungs_only import LungsOnlyPneumonia, mask_path
+from tasks.lungs.segmentation import CHECKPOINT, LungUNet, find_lungs, lungs_of, segmenter
+from tasks.lungs.training import LungRecipe, lung_loss, lung_phantoms, train_lungs
 from tasks.phantoms.chest_xray import Pneumonia
 
 SIDE = 48

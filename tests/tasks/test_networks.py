@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torchvision import models
 
-from tasks.networks import densenet121, resnet18, resnet50, squeezenet1_0, vgg16, without_batch_norm
+from tasks.networks.architectures import densenet121, resnet18, resnet50, squeezenet1_0, vgg16, without_batch_norm
 
 
 def _small_vgg(batch_norm: bool) -> nn.Sequential:

@@ -15,7 +15,7 @@ from bench.environment import weights_fingerprint
 from explainers.cam import grad_cam
 from explainers.gradient import gradient
 from explainers.lrp import lrp_epsilon_plus
-from tasks.foreign import PlainLayout
+from tasks.networks.foreign import PlainLayout
 from tasks.own import FolderTask
 
 SIDE = 24

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tasks import evaluation_tables as tables
 from tasks.base import Sample
-from tasks.networks import densenet121, resnet18, squeezenet1_0, vgg16
-from tasks.predictions import Predictions, predict
+from tasks.evaluation import tables
+from tasks.evaluation.predictions import Predictions, predict
+from tasks.networks.architectures import densenet121, resnet18, squeezenet1_0, vgg16
 
 
 def samples(n_samples: int = 6, n_classes: int = 3, side: int = 32) -> list[Sample]:

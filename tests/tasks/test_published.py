@@ -23,9 +23,9 @@ from tasks.covid19_radiography import (
     covid19_radiography_resnet18,
 )
 from tasks.covid_qu_ex import CovidQuExResNet50, CovidQuExVGG16, PhantomCovidQuExVGG16, covid_qu_ex_resnet50
-from tasks.evaluation import evaluate
-from tasks.fitting import Recipe
+from tasks.evaluation.scores import evaluate
 from tasks.isic_2017 import ISIC2017ResNet50, PhantomISIC2017ResNet50, isic_2017_resnet50
+from tasks.learning.fitting import Recipe
 from tasks.melanoma import MelanomaResNet50, MelanomaVGG16, PhantomMelanomaVGG16
 from tasks.published import PublishedTask, consecutive, drawn
 from tasks.rendered import PhantomTask

@@ -9,14 +9,14 @@ from torch import nn
 from torch.nn import functional
 from torchvision.transforms import v2
 
-from tasks import fitting
-from tasks.augmentation import Augment, Each, InTurn, Jitter, Vignette, of_the_studies
 from tasks.base import Sample, Samples
-from tasks.checkpoints import load_checkpoint
-from tasks.evaluation import evaluate
-from tasks.fitting import Progress, Recipe, fit
-from tasks.memory import Images, in_memory, without_duplicates
-from tasks.networks import with_preprocessing
+from tasks.evaluation.scores import evaluate
+from tasks.learning import fitting
+from tasks.learning.augmentation import Augment, Each, InTurn, Jitter, Vignette, of_the_studies
+from tasks.learning.fitting import Progress, Recipe, fit
+from tasks.learning.memory import Images, in_memory, without_duplicates
+from tasks.networks.architectures import with_preprocessing
+from tasks.networks.checkpoints import load_checkpoint
 from tasks.training import Trainable
 
 CLASSES = ("dark", "bright")

@@ -18,11 +18,11 @@ from pathlib import Path, PurePosixPath
 
 from torch import Tensor, nn
 
-from .base import Sample, Samples
-from .images import check_same_shape, read_mask
-from .lungs import find_lungs
-from .phantoms.chest_xray import Pneumonia
-from .published import unnested
+from ..base import Sample, Samples
+from ..files.images import check_same_shape, read_mask
+from ..phantoms.chest_xray import Pneumonia
+from ..published import unnested
+from .segmentation import find_lungs
 
 FOLDER = "lung masks"
 """Of the user's masks, in the data set's folder."""

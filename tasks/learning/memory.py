@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .base import Samples
+from ..base import Samples
 
 _LARGEST_IN_MEMORY = 8 * 2**30
 """Bytes; more lie in a temporary file, of which the system keeps in memory what it can."""

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .base import Sample
+from ..base import Sample
 from .images import check_same_shape, read_image, read_mask
 
 REMEDY = "mend it, or leave such pictures out with `--skip-unreadable`"

@@ -12,8 +12,8 @@ from sklearn.manifold import TSNE
 from sklearn.metrics import roc_curve
 from torch import Tensor
 
-from .evaluation import Evaluation, macro
 from .predictions import Predictions
+from .scores import Evaluation, macro
 
 N_BINS = 15
 """Of the reliability table, as in [1] of `reliability`."""

@@ -15,7 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from .evaluation_tables import PREDICTED, calibration_errors
+from .tables import PREDICTED, calibration_errors
 
 FORMATS = (".png", ".pdf")
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .checkpoints import save_checkpoint
-from .lung_distortion import distorted
-from .lungs import CHECKPOINT, CLASSES, SIZE, LungUNet
-from .phantoms.chest_xray import ChestXray, CovidQuEx, Pneumonia, Radiography
+from ..networks.checkpoints import save_checkpoint
+from ..phantoms.chest_xray import ChestXray, CovidQuEx, Pneumonia, Radiography
+from .distortion import distorted
+from .segmentation import CHECKPOINT, CLASSES, SIZE, LungUNet
 
 KINDS: tuple[type[ChestXray], ...] = (Pneumonia, Radiography, CovidQuEx)
 """The sets that take turns: all findings there are."""

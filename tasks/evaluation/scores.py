@@ -8,7 +8,7 @@ import torch
 from sklearn.metrics import confusion_matrix, roc_auc_score
 from torch import Tensor, nn
 
-from .base import Samples
+from ..base import Samples
 from .predictions import Predictions, predict
 
 

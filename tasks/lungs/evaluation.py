@@ -18,9 +18,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .images import read_image, read_mask
-from .lung_training import HELDOUT_SEED, lung_phantoms
-from .lungs import find_lungs, lungs_of
+from ..files.images import read_image, read_mask
+from .segmentation import find_lungs, lungs_of
+from .training import HELDOUT_SEED, lung_phantoms
 
 MASKS_FOLDER, BOXES_FOLDER = "covid-qu-ex", "covid-chestxray-dataset"
 _SIZE = 256

@@ -4,7 +4,7 @@
     images * lungs.masks                         # everything outside the lungs black
 
 The network [1] sees the image in grey, stretched to 128 x 128 and of mean 0 and deviation 1. It was fitted to
-phantoms alone (`tasks/lung_training.py`); what it reaches on real radiographs stands in docs/lungs.md.
+phantoms alone (`tasks/lungs/training.py`); what it reaches on real radiographs stands in docs/lungs.md.
 
 [1] After Ronneberger et al., U-Net: convolutional networks for biomedical image segmentation, MICCAI 2015; a quarter
 as deep and wide, with group norm [2] because that does the same in training and afterwards, whatever the images.
@@ -21,11 +21,11 @@ from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .checkpoints import load_checkpoint
+from ..networks.checkpoints import load_checkpoint
 
 SIZE = 128
 """Side at which the network works, in pixels."""
-CHECKPOINT = Path(__file__).parent / "weights" / "lung_segmentation.safetensors"
+CHECKPOINT = Path(__file__).parents[1] / "weights" / "lung_segmentation.safetensors"
 CLASSES = ("background", "lungs")
 _WIDTHS = (24, 32, 48, 64)
 _SMALLEST_SHARE = 0.1

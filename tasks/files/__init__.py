@@ -1,0 +1,1 @@
+"""Reading what data sets are made of: pictures, masks, tables."""

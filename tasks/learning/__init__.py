@@ -1,0 +1,1 @@
+"""Fitting a network: images held in memory, augmentation, the loop."""

@@ -1,0 +1,1 @@
+"""Networks: architectures, their weights in files, and networks made elsewhere."""
