@@ -7,6 +7,10 @@ import torch
 from torch import Tensor, nn
 
 
+class InapplicableError(ValueError):
+    """The explainer has no answer for this model, which shows only when it runs; the message says why."""
+
+
 @dataclass(frozen=True)
 class Explainer(ABC):
     """Attributes the logit of a class to the pixels of the image.

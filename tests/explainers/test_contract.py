@@ -4,6 +4,7 @@ import importlib
 import pkgutil
 import random
 from collections.abc import Callable
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,17 @@ from torch import Tensor, nn
 import explainers
 from explainers.base import Explainer
 
+FEW = {"n_steps": 8, "n_samples": 6, "n_baselines": 2}
+"""What stands for the counts of the entries here: the contract does not depend on them, its duration does."""
+
+
+def cheaper(entry: Explainer) -> Explainer:
+    counts = {setting.name: FEW[setting.name] for setting in fields(entry) if setting.name in FEW}
+    return replace(entry, **counts)
+
+
 ENTRIES = {
-    name: entry
+    name: cheaper(entry)
     for module in pkgutil.iter_modules(explainers.__path__)
     for name, entry in vars(importlib.import_module(f"explainers.{module.name}")).items()
     if isinstance(entry, Explainer) and not name.startswith("_")
@@ -66,7 +76,8 @@ def test_attributions_are_finite_maps_of_the_inputs_size_and_type(
     assert bool(maps.any())
     exact = ENTRIES[name](network.double(), images.double(), targets)
     assert exact.dtype == torch.float64
-    assert close(maps, exact, 1e-2), "a step of integrated gradients may round to the other side of a ReLU"
+    gap = (maps - exact).abs().sum() / exact.abs().sum()
+    assert gap < 0.01, "little: a point at a ReLU's kink may round to its other side"
 
 
 @every_entry
