@@ -99,6 +99,18 @@ def test_an_unknown_name_is_answered_with_the_nearest():
         select(catalog().metrics, "xyzzy*", "metric")
 
 
+def test_variants_are_chosen_by_names_with_an_at_sign_only():
+    entries = catalog().explainers
+    assert not any("@" in name for name in entries)
+    assert not any("@" in name for name in select(entries, "*,grad_cam*", "explainer"))
+    swept = select(entries, "grad_cam@*,noise", "explainer")
+    assert list(swept) == ["noise", *(f"grad_cam@{stage}" for stage in range(1, 6))]
+    assert [entry.stage for name, entry in swept.items() if name != "noise"] == [1, 2, 3, 4, 5]
+    assert list(select(entries, "hires_cam@2", "explainer")) == ["hires_cam@2"]
+    with pytest.raises(UserError, match="did you mean grad_cam@"):
+        select(entries, "grad_cam@9", "explainer")
+
+
 def test_code_fingerprint_follows_what_the_class_imports_beside_it(tmp_path: Path):
     package = tmp_path / "rests_on"
     package.mkdir()
