@@ -27,6 +27,7 @@ POOLS: dict[Any, Callable[..., nn.Module]] = {
 IN_PLACE = {iadd, torch.relu_, "add_", "relu_"}
 VIEWS: set[Any] = {torch.flatten, torch.chunk, torch.split, torch.squeeze, torch.unsqueeze, torch.permute, getitem}
 VIEWS |= {"flatten", "view", "reshape", "chunk", "split", "squeeze", "unsqueeze", "permute", "transpose", "contiguous"}
+DROPOUTS = {F.dropout, F.dropout2d, stochastic_depth}
 SPATIAL = {(2, 3), (3, 2), (-2, -1), (-1, -2)}
 
 
@@ -134,7 +135,7 @@ def _give_module(rebuilt: fx.GraphModule, node: fx.Node) -> None:
         put(rebuilt, node, nn.ReLU(), tensor)
     elif node.target is F.relu6:
         put(rebuilt, node, nn.ReLU6(), tensor)
-    elif node.target in (F.dropout, F.dropout2d, stochastic_depth) and node.kwargs.get("training") is False:
+    elif node.target in DROPOUTS and node.kwargs.get("training", node.args[3:4]) in (False, (False,)):
         put(rebuilt, node, nn.Identity(), tensor)
     elif node.target in POOLS:
         settings = {name: value for name, value in node.kwargs.items() if name != "inplace"}
