@@ -1,10 +1,15 @@
 """What an explainer is: a method that attributes a decision to the pixels."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+
+
+class InapplicableError(ValueError):
+    """The explainer has no answer for this model, which shows only when it runs; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -60,4 +65,8 @@ class Explainer(ABC):
 
     def describe(self, model: nn.Module, inputs: Tensor) -> dict[str, str]:  # noqa: ARG002
         """What the explainer chose by looking at the model (the layer, say): kept in the record's provenance."""
+        return {}
+
+    def variants(self) -> Mapping[str, "Explainer"]:
+        """The same method with other settings, for sweeps: each is called `name@key`, run where `@` is asked for."""
         return {}
