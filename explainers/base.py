@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,9 @@ class Explainer(ABC):
     that raised, the model's weights, mode, hooks and requires_grad, the inputs and the global random state are
     as they were. An explainer that draws random numbers draws the same ones for the same image.
     """
+
+    on_request: ClassVar[bool] = False
+    """Whether it runs only where a name or pattern asks for it, and not with `--all` alone."""
 
     def __call__(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
         """Explain one decision an image, also where the caller has switched gradients off.

@@ -8,6 +8,7 @@ everywhere is legal; the others keep their sign, which each says.
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +26,8 @@ N_STAGES = 5
 @dataclass(frozen=True)
 class CAM(Explainer):
     """What all class activation maps share. Costs one forward pass and the backward pass down to the feature map."""
+
+    on_request: ClassVar[bool] = True
 
     stage: int | None = None
     """Which resolution, 1 is the highest behind the first convolution; None: the last feature map."""
@@ -80,6 +83,8 @@ class GradCAM(CAM):
 
     Selvaraju et al., Grad-CAM: visual explanations from deep networks, ICCV 2017.
     """
+
+    on_request: ClassVar[bool] = False
 
     def combine(self, maps: Tensor, slopes: Tensor) -> Tensor:
         return _weighted(maps, slopes.mean((2, 3), keepdim=True)).relu()
@@ -205,6 +210,8 @@ class GuidedGradCAM(GradCAM):
 
     Selvaraju et al., Grad-CAM: visual explanations from deep networks, ICCV 2017. Costs both.
     """
+
+    on_request: ClassVar[bool] = True
 
     def attribute(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
         return super().attribute(model, inputs, targets) * guided_backprop.attribute(model, inputs, targets)

@@ -1,6 +1,7 @@
 """Controls: maps that know nothing of the model. An explainer that does not beat them explains nothing."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +33,8 @@ class Constant(Explainer):
     Faithfulness removes tied pixels in a random order that belongs to the sample; localization scores the share of
     the image that the mask covers; complexity is the lowest there is; rank correlations of robustness are undefined.
     """
+
+    on_request: ClassVar[bool] = True
 
     def attribute(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:  # noqa: ARG002
         return torch.ones_like(inputs[:, :1])

@@ -6,6 +6,7 @@ hang on modules (functional ReLUs escape them, a ReLU module used twice stops th
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from captum.attr import InputXGradient as CaptumInputXGradient
@@ -85,6 +86,8 @@ class SmoothGrad(Explainer):
     image's content. Costs `n_samples` forward and backward passes.
     """
 
+    on_request: ClassVar[bool] = True
+
     n_samples: int = 16
     noise_level: float = 0.15
     """Standard deviation of the noise, as a share of the image's own range from its darkest to its brightest value."""
@@ -113,6 +116,8 @@ class ExpectedGradients(Explainer):
     Costs `n_samples` forward and backward passes.
     """
 
+    on_request: ClassVar[bool] = True
+
     n_samples: int = 16
     seed: int = 0
 
@@ -135,6 +140,8 @@ class ExpectedGradients(Explainer):
 @dataclass(frozen=True)
 class _Rectifying(Explainer):
     """A gradient for which every ReLU (or ReLU6) hands back only the positive part of what comes to it."""
+
+    on_request: ClassVar[bool] = True
 
     @abstractmethod
     def rectified(self) -> Rectified:
@@ -187,6 +194,8 @@ class Deconvnet(_Rectifying):
 @dataclass(frozen=True)
 class _Rescaling(Explainer):
     """DeepLIFT with the rescale rule, averaged over baselines that are uniform images."""
+
+    on_request: ClassVar[bool] = True
 
     @abstractmethod
     def levels(self) -> tuple[float, ...]:

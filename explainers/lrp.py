@@ -12,6 +12,7 @@ dataset-wide XAI (zennit), 2021.
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,8 @@ from .rules import Layer, alpha_beta, excitation, gamma, layers, without_weights
 @dataclass(frozen=True)
 class Propagation(Explainer):
     """Relevance handed back through a network by hooks of zennit."""
+
+    on_request: ClassVar[bool] = True
 
     epsilon: float = 1e-6
     """Added to every denominator, with its sign."""
@@ -86,6 +89,8 @@ class LRPEpsilon(LRP):
 @dataclass(frozen=True)
 class LRPEpsilonPlus(LRP):
     """z⁺ rule in convolutions, ε rule in linear layers."""
+
+    on_request: ClassVar[bool] = False
 
     def rule(self, layer: Layer) -> Hook:
         linear = isinstance(layer.module, nn.Linear)
@@ -198,6 +203,8 @@ class LRPContrastive(LRPEpsilonPlus):
     Gu et al., Understanding individual decisions of CNNs via contrastive backpropagation, ACCV 2018. Iwana et al.,
     Explaining convolutional neural networks using softmax gradient layer-wise relevance propagation, ICCVW 2019.
     """
+
+    on_request: ClassVar[bool] = True
 
     def start(self, logits: Tensor, targets: Tensor) -> Tensor:
         target = _one_hot(logits, targets)

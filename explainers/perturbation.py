@@ -10,6 +10,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +29,8 @@ class Occlusion(Explainer):
     Zeiler and Fergus, Visualizing and understanding convolutional networks, ECCV 2014. Windows lie evenly from border
     to border, all of them within the image. Costs 1 forward pass, and one a window: 81 as set here.
     """
+
+    on_request: ClassVar[bool] = True
 
     window: float = 0.2
     """Side of the window, as a share of the image's height and width."""
@@ -67,6 +70,8 @@ class RISE(Explainer):
     The logit stands for the probability. Costs `n_masks` forward passes.
     """
 
+    on_request: ClassVar[bool] = True
+
     n_masks: int = 128
     n_cells: int = 7
     """Of the grid, along each side."""
@@ -103,6 +108,8 @@ class RISE(Explainer):
 @dataclass(frozen=True)
 class _Superpixels(Explainer):
     """What each superpixel is worth, painted over its pixels."""
+
+    on_request: ClassVar[bool] = True
 
     n_segments: int = 36
     """How many superpixels SLIC is asked for; it finds about as many."""

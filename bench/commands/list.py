@@ -173,6 +173,8 @@ def _entry_table(title: str, entries: Mapping[str, Explainer] | Mapping[str, Met
             told += " Needs masks." if entry.needs_masks else ""
         elif variants := _variants(name, entry):
             told += f" Variants: {variants[0]} … {variants[-1]}."
+        if isinstance(entry, Explainer) and entry.on_request:
+            told += " On request."
         table.add_row(name, kind, escape(_settings(entry)), escape(told))
     return table
 

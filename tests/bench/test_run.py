@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bench.catalog import catalog
 from leaderboard import record
 from leaderboard.record import Status
 
@@ -398,3 +399,13 @@ def test_provenance_is_readable_without_this_benchmark(bench, write, tmp_path):
     path = record.path_of(tmp_path, "toy", "00000", "noise")
     head = json.loads(pq.read_schema(path).metadata[b"heatmark"])
     assert head["provenance"]["explainer"].startswith("Noise(seed=0)")
+
+
+def test_all_runs_the_standard_explainers_and_names_or_patterns_any(bench, write, tmp_path):
+    plugin = write("toy = ToyTask()")
+    choice = ("--plugins", plugin, "--tasks", "toy", "--metrics", "sparseness", "--samples", 2)
+    assert bench("run", "--all", *choice, "--results", tmp_path / "all").status == 0
+    assert bench("run", *choice, "--explainers", "c*", "--results", tmp_path / "some").status == 0
+    ran = {path.stem for path in (tmp_path / "all" / "toy" / "00000").glob("*.parquet")} - {"samples"}
+    assert ran == {name for name, explainer in catalog().explainers.items() if not explainer.on_request}
+    assert {path.stem for path in (tmp_path / "some" / "toy" / "00000").glob("c*")} == {"center", "constant"}
