@@ -17,7 +17,7 @@ from explainers import cam
 from explainers.base import InapplicableError
 from explainers.cam import CAM, eigen_cam, grad_cam, guided_grad_cam, hires_cam, score_cam, xgrad_cam
 from explainers.layers import feature_maps, stages
-from tasks.networks import with_preprocessing
+from tasks.networks.architectures import with_preprocessing
 
 ENTRIES = {name: entry for name, entry in vars(cam).items() if isinstance(entry, CAM)}
 LAYER = {

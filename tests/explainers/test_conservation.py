@@ -21,7 +21,7 @@ from tasks.brain_mri import phantom_brain_mri_vgg16
 from tasks.chest_xray_pneumonia import phantom_chest_xray_pneumonia_cnn
 from tasks.covid19_radiography import phantom_covid19_radiography_densenet121, phantom_covid19_radiography_resnet18
 from tasks.isic_2017 import phantom_isic_2017_resnet50
-from tasks.networks import densenet121, resnet18, resnet50, vgg16, with_preprocessing
+from tasks.networks.architectures import densenet121, resnet18, resnet50, vgg16, with_preprocessing
 
 EPSILON = 1e-20
 """Activations of random networks may be as small as 1e-9."""

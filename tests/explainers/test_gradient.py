@@ -30,7 +30,7 @@ from explainers.gradient import (
     integrated_gradients,
     smoothgrad,
 )
-from tasks.networks import with_preprocessing
+from tasks.networks.architectures import with_preprocessing
 
 TARGETS = torch.tensor([1, 3])
 SIDE = 10
