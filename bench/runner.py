@@ -37,7 +37,7 @@ class Settings:
 
     results: Path
     device: torch.device
-    n_samples: int = 16
+    n_samples: int = 8
     """At most so many samples of each task."""
     batch_size: int = 16
     """Images explained, and forwarded, at a time. Scores do not depend on it."""

@@ -25,7 +25,7 @@ def run(
     tasks: Annotated[str, typer.Option(help="Names or * patterns, comma-separated.")] = "",
     explainers: Annotated[str, typer.Option(help="Names or * patterns, comma-separated; '*': every one.")] = "",
     metrics: Annotated[str, typer.Option(help="Names or * patterns, comma-separated.")] = "",
-    samples: Annotated[int, typer.Option(min=1, help="At most so many samples of each task.")] = 16,
+    samples: Annotated[int, typer.Option(min=1, help="At most so many samples of each task.")] = 8,
     batch_size: Annotated[int, typer.Option(min=1, help="Images explained at a time.")] = 16,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, or auto.")] = "auto",
     seed: Annotated[int, typer.Option(help="Of all that is random.")] = 0,
