@@ -74,7 +74,10 @@ def test_the_outcome_is_that_of_the_target(decisions: Decisions) -> None:
 def test_a_run_has_scores_and_outcomes(bench, write, tmp_path: Path) -> None:
     plugin = write(TASK + "weights = Weights()")
     results = tmp_path / "r"
-    arguments = ("--explainers", "weights,noise", "--metrics", "deletion,srg,blur,pointing_game,sparseness")
+    arguments = (
+        *("--explainers", "weights,noise", "--samples", 10),
+        *("--metrics", "deletion,srg,blur,pointing_game,sparseness"),
+    )
     answer = bench("run", "--tasks", "both", "--plugins", plugin, "--results", results, *arguments)
     assert answer.status == 0, answer.err
     samples = record.load(results).samples.set_index("sample")
