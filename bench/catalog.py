@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import explainers
 import metrics
@@ -61,18 +61,28 @@ def catalog(plugins: Sequence[Path] = ()) -> Catalog:
 def select(entries: Mapping[str, Entry], patterns: str, kind: str) -> dict[str, Entry]:
     """The entries that comma-separated names and `*` patterns choose, in the catalog's order.
 
+    A name or pattern with an `@` in it chooses among the variants of explainers (`grad_cam@*`), any other does not.
+
     Raises:
         UserError: a name or pattern chooses none; the nearest names are offered.
     """
     chosen: set[str] = set()
+    whole = {f"{name}{key}": one for name, entry in entries.items() for key, one in _with_variants(entry).items()}
     for pattern in filter(None, (part.strip() for part in patterns.split(","))):
-        found = fnmatch.filter(entries, pattern)
+        offered = [name for name in whole if ("@" in name) == ("@" in pattern)]
+        found = fnmatch.filter(offered, pattern)
         if not found:
-            near = difflib.get_close_matches(pattern, entries, n=3, cutoff=0.4)
+            near = difflib.get_close_matches(pattern, offered, n=3, cutoff=0.4)
             hint = f"did you mean {' or '.join(near)}?" if near else f"`bench list {kind}s` shows them all"
             raise UserError(f"no {kind} is called {pattern!r}: {hint}")
         chosen.update(found)
-    return {name: entry for name, entry in entries.items() if name in chosen}
+    return {name: entry for name, entry in whole.items() if name in chosen}
+
+
+def _with_variants(entry: Entry) -> dict[str, Entry]:
+    """What is put behind the entry's name -> entry or variant of it."""
+    variants: dict[str, Any] = dict(entry.variants()) if isinstance(entry, Explainer) else {}
+    return {"": entry, **{f"@{key}": variant for key, variant in variants.items()}}
 
 
 def family(entry: Task | Explainer | Metric) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from explainers.base import Explainer
+from explainers.base import Explainer, InapplicableError
 from metrics.base import Decisions, Explanation, Metric
 
 from .errors import one_line
@@ -52,6 +52,9 @@ class Job:
                 Explanation(batch, self.explainer(self.model, batch.inputs, batch.targets), self.explainer)
                 for batch in self.decisions
             ]
+        except InapplicableError as error:
+            self.inapplicable = dict.fromkeys(self.metrics, str(error))
+            self.explanations = []
         except Exception as error:  # noqa: BLE001  # an explainer is a plugin: its cells fail, with the reason
             self.failures = dict.fromkeys(self.metrics, f"explainer: {one_line(error)}")
             self.explanations = []

@@ -1,10 +1,16 @@
 """What an explainer is: a method that attributes a decision to the pixels."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+
+
+class InapplicableError(ValueError):
+    """The explainer has no answer for this model, which shows only when it runs; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -16,6 +22,9 @@ class Explainer(ABC):
     that raised, the model's weights, mode, hooks and requires_grad, the inputs and the global random state are
     as they were. An explainer that draws random numbers draws the same ones for the same image.
     """
+
+    on_request: ClassVar[bool] = False
+    """Whether it runs only where a name or pattern asks for it, and not with `--all` alone."""
 
     def __call__(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
         """Explain one decision an image, also where the caller has switched gradients off.
@@ -60,4 +69,8 @@ class Explainer(ABC):
 
     def describe(self, model: nn.Module, inputs: Tensor) -> dict[str, str]:  # noqa: ARG002
         """What the explainer chose by looking at the model (the layer, say): kept in the record's provenance."""
+        return {}
+
+    def variants(self) -> Mapping[str, "Explainer"]:
+        """The same method with other settings, for sweeps: each is called `name@key`, run where `@` is asked for."""
         return {}

@@ -2,40 +2,37 @@
 
 LRP rules hang on modules. A sum of two branches written as `a + b`, a ReLU called as a function or a batch norm
 that rescales what a convolution said have no module of their own or the wrong one, and rules then lose or
-multiply relevance without a word. `canonized` traces the model (torch.fx) and rebuilds it:
+multiply relevance without a word. `canonized` takes the model as `rewriting` writes it down and goes further:
 
 - batch norm behind a convolution or linear layer is folded into it, its `eps` included;
 - batch norm anywhere else becomes the channelwise 1 x 1 convolution that it is in eval mode;
-- sums become zennit's `Sum`; functional ReLUs and pooling become modules, one a use;
-- nothing is computed in place: what comes after a step that overwrote its input takes that step's output.
+- sums become zennit's `Sum`;
+- a step that no rule is known for is an answer too: the model cannot be canonized, and the message names the step.
 
 The model itself is not touched: the rebuilt one shares its tensors, except where batch norm was folded.
+
+Gradient methods that change what ReLUs hand back (guided backpropagation, DeepLIFT) need less, on more networks:
+`one_module_a_use`.
 """
 
 import copy
 import operator
 from collections.abc import Callable
-from itertools import chain
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch._ops import OpOverload
-from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_conv_bn_weights, fuse_linear_bn_eval
 from torchvision.transforms import Normalize, v2
 from zennit.layer import Sum
 
+from .remembering import Remembered
+from .rewriting import VIEWS, NotTraceableError, put, rewritten
+
 _SUMS = {operator.add, operator.iadd, torch.add, "add", "add_"}
-_RELUS = {F.relu, torch.relu, torch.relu_, "relu", "relu_"}
-_POOLS: dict[Any, Callable[..., nn.Module]] = {
-    F.adaptive_avg_pool2d: nn.AdaptiveAvgPool2d,
-    F.avg_pool2d: nn.AvgPool2d,
-    F.max_pool2d: nn.MaxPool2d,
-}
-_IN_PLACE = {operator.iadd, torch.relu_, "add_", "relu_"}
-_SHAPES: set[Any] = {torch.flatten, torch.cat, torch.stack, torch.broadcast_tensors, getattr, operator.getitem}
-_SHAPES |= {"flatten", "view", "reshape", "size", "contiguous"}
+_SHAPES = VIEWS | {torch.cat, torch.stack, torch.broadcast_tensors, getattr, "size"}
 """What only moves values about: the gradient carries relevance through it unchanged."""
 
 _WITH_RULE = (
@@ -44,6 +41,7 @@ _WITH_RULE = (
     nn.ReLU,
     nn.ReLU6,
     nn.MaxPool2d,
+    nn.AdaptiveMaxPool2d,
     nn.AvgPool2d,
     nn.AdaptiveAvgPool2d,
     nn.Dropout,
@@ -61,6 +59,9 @@ class NotCanonizableError(ValueError):
 def canonized(model: nn.Module) -> tuple[fx.GraphModule, tuple[str, ...]]:
     """The model rebuilt with a module for every step, and the names of the modules that only preprocess.
 
+    The same object every time for a model that has not changed; its folded weights are computed anew at every
+    call. Hooks set on it and all else that is changed there must be taken back; it is not for two threads at once.
+
     Args:
         model: In eval mode. Left as it is.
 
@@ -72,20 +73,32 @@ def canonized(model: nn.Module) -> tuple[fx.GraphModule, tuple[str, ...]]:
         NotCanonizableError: there is a step without a rule; the message names it.
     """
     _check_traceable(model)
-    twin = _twin(model)
-    graph = _trace(twin)
-    rebuilt = fx.GraphModule(twin, graph)
-    _compute_out_of_place(rebuilt)
-    for node in list(graph.nodes):
-        _give_module(rebuilt, node)
-    _one_module_a_use(rebuilt)
-    _fold_batch_norm(rebuilt)
-    graph.eliminate_dead_code()
-    rebuilt.delete_all_unused_submodules()
-    preprocessing = _preprocessing(rebuilt)
-    _check(rebuilt, preprocessing)
-    rebuilt.recompile()
-    return rebuilt.eval(), preprocessing
+    with torch.inference_mode(False), torch.no_grad():
+        made = _canonized(model)
+        if isinstance(made, str):
+            raise NotCanonizableError(made)
+        for fold in made.folds:
+            fold.refresh()
+    return made.rebuilt, made.preprocessing
+
+
+def one_module_a_use(model: nn.Module) -> fx.GraphModule:
+    """The model with a module of its own for every activation and pooling, nothing in place; all else as it was.
+
+    For methods that hook ReLUs: a functional ReLU becomes a module, one that serves thrice becomes three, and batch
+    norm, sums and steps without a rule stay. As with `canonized`, it is the same object every time, shares the
+    model's tensors (values changed in place are followed), is frozen and in eval mode, and whoever hooks it takes
+    the hooks away again. The logits are the model's bit for bit.
+
+    Raises:
+        NotCanonizableError: the model's forward cannot be recorded (it branches on values, say).
+    """
+    _check_traceable(model)
+    with torch.inference_mode(False), torch.no_grad():
+        made = _one_module_a_use(model)
+    if isinstance(made, str):
+        raise NotCanonizableError(made)
+    return made
 
 
 def _check_traceable(model: nn.Module) -> None:
@@ -98,64 +111,71 @@ def _check_traceable(model: nn.Module) -> None:
             raise NotCanonizableError(f"{what} (torch.export): rules need the network that it was made from")
 
 
-def _twin(model: nn.Module) -> nn.Module:
-    """The model once more, frozen, on the same memory."""
-    shared: dict[int, Any] = {id(buffer): buffer for buffer in model.buffers()}
-    shared |= {id(parameter): nn.Parameter(parameter.detach(), False) for parameter in model.parameters()}
-    return copy.deepcopy(model, shared)
+@dataclass(frozen=True, eq=False)
+class _Fold:
+    """A layer that does what a batch norm does, behind `linear` or, where that is None, alone."""
+
+    layer: nn.Conv2d | nn.Linear
+    linear: nn.Conv2d | nn.Linear | None
+    norm: nn.BatchNorm2d | nn.BatchNorm1d
+
+    def refresh(self) -> None:
+        """Weight and bias from those of today. The scaling is computed in float64, so that it is rounded once."""
+        norm, mean, variance = self.norm, self.norm.running_mean, self.norm.running_var
+        assert mean is not None, "checked where the fold was made"
+        assert variance is not None, "there are both or none"
+        wide = torch.float32 if mean.device.type == "mps" else torch.float64
+        scale = (variance.to(wide) + norm.eps).rsqrt()
+        scale = scale if norm.weight is None else scale * norm.weight.to(wide)
+        shift = -mean.to(wide) * scale if norm.bias is None else norm.bias.to(wide) - mean.to(wide) * scale
+        if self.linear is None:
+            weight = scale[:, None, None, None].to(mean.dtype)
+        else:
+            old = self.linear.weight
+            weight = old * scale.to(old.dtype).view(-1, *[1] * (old.ndim - 1))
+            shift = shift if self.linear.bias is None else shift + self.linear.bias.to(wide) * scale
+        # New objects, not new values: a graph of gradients may still hold the old ones.
+        self.layer.weight = nn.Parameter(weight, False)
+        self.layer.bias = nn.Parameter(shift.to(weight.dtype), False)
 
 
-class _Tracer(fx.Tracer):
-    """Steps into the model's own modules, not into those of torch and torchvision's transforms."""
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return super().is_leaf_module(m, module_qualified_name) or type(m).__module__.startswith(
-            "torchvision.transforms"
-        )
+@dataclass(frozen=True, eq=False)
+class _Canonized:
+    rebuilt: fx.GraphModule
+    preprocessing: tuple[str, ...]
+    folds: tuple[_Fold, ...]
 
 
-def _trace(model: nn.Module) -> fx.Graph:
+def _canonize(model: nn.Module) -> _Canonized | str:
+    """The rebuilt model, its folds still to be refreshed; or why there is none."""
     try:
-        return _Tracer().trace(model)
-    except Exception as error:  # tracing runs the model's own code: it may raise anything
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise NotCanonizableError(f"the model's forward cannot be traced ({reason})") from error
+        rebuilt = rewritten(model)
+        for node in list(rebuilt.graph.nodes):
+            if node.target in _SUMS and _is_sum_of_tensors(node):
+                _give_sum(rebuilt, node)
+        folds = _fold_batch_norm(rebuilt)
+        rebuilt.graph.eliminate_dead_code()
+        rebuilt.delete_all_unused_submodules()
+        preprocessing = _preprocessing(rebuilt, folds)
+        _check(rebuilt, preprocessing)
+    except (NotCanonizableError, NotTraceableError) as error:
+        return str(error)
+    rebuilt.recompile()
+    return _Canonized(rebuilt.eval(), preprocessing, tuple(folds.values()))
 
 
-def _compute_out_of_place(rebuilt: fx.GraphModule) -> None:
-    """Let what comes after a step in place take its output, where it took the input that was overwritten."""
-    order = {node: place for place, node in enumerate(rebuilt.graph.nodes)}
-    for node, place in order.items():
-        in_place = node.target in _IN_PLACE or node.kwargs.get("inplace", False)
-        if node.op == "call_module":
-            module = rebuilt.get_submodule(str(node.target))
-            in_place = getattr(module, "inplace", False)
-        if in_place:
-            overwritten = node.all_input_nodes[0]
-            overwritten.replace_all_uses_with(node, lambda user, place=place: order[user] > place)
-    for module in rebuilt.modules():
-        if getattr(module, "inplace", False):
-            module.inplace = False  # type: ignore[assignment]  # a flag, whatever the module
+def _rewrite(model: nn.Module) -> fx.GraphModule | str:
+    try:
+        rebuilt = rewritten(model)
+    except NotTraceableError as error:
+        return str(error)
+    rebuilt.recompile()
+    return rebuilt
 
 
-def _give_module(rebuilt: fx.GraphModule, node: fx.Node) -> None:
-    """Replace a sum, a ReLU or a pooling that is called as a function by a module of its own."""
-    if node.op not in ("call_function", "call_method"):
-        return
-    if node.target in _SUMS and _is_sum_of_tensors(node):
-        with rebuilt.graph.inserting_before(node):
-            branches = rebuilt.graph.call_function(torch.broadcast_tensors, node.args)
-            stacked = rebuilt.graph.call_function(torch.stack, (branches, -1))
-        _put(rebuilt, node, Sum(), (stacked,))
-    elif node.target in _RELUS:
-        _put(rebuilt, node, nn.ReLU(), node.args[:1])
-    elif node.target is F.relu6:
-        _put(rebuilt, node, nn.ReLU6(), node.args[:1])
-    elif node.target is F.dropout and node.kwargs["training"] is False:
-        _put(rebuilt, node, nn.Identity(), node.args[:1])
-    elif node.target in _POOLS:
-        settings = {name: value for name, value in node.kwargs.items() if name != "inplace"}
-        _put(rebuilt, node, _POOLS[node.target](*node.args[1:], **settings), node.args[:1])
+# State of this module, so that no trace is left on the model: entries go when their model goes or changes.
+_canonized = Remembered(_canonize)
+_one_module_a_use = Remembered(_rewrite)
 
 
 def _is_sum_of_tensors(node: fx.Node) -> bool:
@@ -163,93 +183,110 @@ def _is_sum_of_tensors(node: fx.Node) -> bool:
     return len(node.args) == 2 and not node.kwargs and all(isinstance(arg, fx.Node) for arg in node.args)
 
 
-def _put(rebuilt: fx.GraphModule, node: fx.Node, module: nn.Module, args: tuple[Any, ...]) -> None:
-    name = f"canonized_{node.name}"
-    rebuilt.add_submodule(name, module)
+def _give_sum(rebuilt: fx.GraphModule, node: fx.Node) -> None:
     with rebuilt.graph.inserting_before(node):
-        new = rebuilt.graph.call_module(name, args)
-    node.replace_all_uses_with(new)
-    rebuilt.graph.erase_node(node)
+        branches = rebuilt.graph.call_function(torch.broadcast_tensors, node.args)
+        stacked = rebuilt.graph.call_function(torch.stack, (branches, -1))
+    put(rebuilt, node, Sum(), (stacked,))
 
 
-def _one_module_a_use(rebuilt: fx.GraphModule) -> None:
-    """Give every further use of a module a copy of it (one ReLU used thrice)."""
-    used: set[str] = set()
-    for node in rebuilt.graph.nodes:
-        if node.op != "call_module":
-            continue
-        module = rebuilt.get_submodule(node.target)
-        if node.target in used:
-            name = f"canonized_{node.name}"
-            shared = {id(tensor): tensor for tensor in chain(module.parameters(), module.buffers())}
-            rebuilt.add_submodule(name, copy.deepcopy(module, shared))
-            node.target = name
-        used.add(node.target)
-
-
-def _fold_batch_norm(rebuilt: fx.GraphModule) -> None:
+def _fold_batch_norm(rebuilt: fx.GraphModule) -> dict[str, _Fold]:
+    """Put a layer in the place of every batch norm; the layers by name, with what their weights are made of."""
+    folds: dict[str, _Fold] = {}
     for node in list(rebuilt.graph.nodes):
-        if node.op != "call_module":
-            continue
-        norm = rebuilt.get_submodule(node.target)
+        norm = rebuilt.get_submodule(node.target) if node.op == "call_module" else None
         if not isinstance(norm, nn.BatchNorm2d | nn.BatchNorm1d):
             continue
         if norm.running_mean is None:
             raise NotCanonizableError(f"batch norm {node.target} has no running statistics: it depends on the batch")
         before = node.args[0]
         linear = rebuilt.get_submodule(before.target) if before.op == "call_module" else None
-        if len(before.users) == 1 and isinstance(linear, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-            rebuilt.set_submodule(before.target, fuse_conv_bn_eval(linear, norm))
-        elif len(before.users) == 1 and isinstance(linear, nn.Linear):
-            rebuilt.set_submodule(before.target, fuse_linear_bn_eval(linear, norm))
-        elif isinstance(norm, nn.BatchNorm2d):
-            rebuilt.set_submodule(node.target, as_convolution(norm))
-            continue
+        kind = nn.Conv2d if isinstance(norm, nn.BatchNorm2d) else nn.Linear
+        if len(before.users) == 1 and isinstance(linear, kind) and before.target not in folds:
+            layer = copy.copy(linear)
+            layer._parameters = dict(linear._parameters)
+            rebuilt.set_submodule(before.target, layer)
+            folds[before.target] = _Fold(layer, linear, norm)
+            node.replace_all_uses_with(before)
+            rebuilt.graph.erase_node(node)
         else:
-            raise NotCanonizableError(f"batch norm {node.target} has no linear layer before it")
-        node.replace_all_uses_with(before)
-        rebuilt.graph.erase_node(node)
+            layer = _channelwise(norm)
+            rebuilt.set_submodule(node.target, layer)
+            folds[node.target] = _Fold(layer, None, norm)
+            if isinstance(norm, nn.BatchNorm1d):
+                _as_maps(rebuilt, node)
+    return folds
+
+
+def _as_maps(rebuilt: fx.GraphModule, node: fx.Node) -> None:
+    """Let a batch norm of (N, C) features work on (N, C, 1, 1) maps."""
+    with rebuilt.graph.inserting_before(node):
+        rows = rebuilt.graph.call_function(torch.unsqueeze, (node.args[0], -1))
+        node.args = (rebuilt.graph.call_function(torch.unsqueeze, (rows, -1)),)
+    with rebuilt.graph.inserting_after(node):
+        features = rebuilt.graph.call_function(torch.flatten, (node, 1))
+    node.replace_all_uses_with(features, lambda user: user is not features)
+
+
+def _channelwise(norm: nn.BatchNorm2d | nn.BatchNorm1d) -> nn.Conv2d:
+    # On the meta device nothing is initialised, which would draw from the global random state.
+    return nn.Conv2d(norm.num_features, norm.num_features, 1, groups=norm.num_features, device="meta")
 
 
 def as_convolution(norm: nn.BatchNorm2d) -> nn.Conv2d:
     """The channelwise 1 x 1 convolution that a batch norm is in eval mode."""
-    channels, mean, variance = norm.num_features, norm.running_mean, norm.running_var
-    if mean is None or variance is None:
+    if norm.running_mean is None:
         raise NotCanonizableError("a batch norm without running statistics depends on the batch")
-    # On the meta device nothing is initialised, which would draw from the global random state.
-    convolution = nn.Conv2d(channels, channels, 1, groups=channels, device="meta")
-    ones = torch.ones_like(mean)[:, None, None, None]
-    convolution.weight, convolution.bias = fuse_conv_bn_weights(
-        ones, None, mean, variance, norm.eps, norm.weight, norm.bias
-    )
-    return convolution
+    layer = _channelwise(norm)
+    with torch.no_grad():
+        _Fold(layer, None, norm).refresh()
+    return layer
 
 
-def _preprocessing(rebuilt: fx.GraphModule) -> tuple[str, ...]:
-    """The chain of normalizations from the input on; no other transform keeps every pixel in its place."""
+def _preprocessing(rebuilt: fx.GraphModule, folds: dict[str, _Fold]) -> tuple[str, ...]:
+    """The chain of normalizations from the input on; no other transform keeps every pixel in its place.
+
+    A batch norm on the pixels is one of them.
+    """
     names = []
     for node in rebuilt.graph.nodes:
         if node.op == "placeholder" or node.target == "contiguous":
             continue
         if node.op != "call_module":
             break
-        if not isinstance(rebuilt.get_submodule(node.target), Normalize | v2.Normalize):
+        norm_alone = node.target in folds and folds[node.target].linear is None
+        if not norm_alone and not isinstance(rebuilt.get_submodule(node.target), Normalize | v2.Normalize):
             break
         names.append(str(node.target))
     return tuple(names)
 
 
 def _check(rebuilt: fx.GraphModule, preprocessing: tuple[str, ...]) -> None:
+    """Raise where a step has no rule: the first by its place, further kinds of steps by what they are."""
+    missing: dict[str, str] = {}
     for node in rebuilt.graph.nodes:
         if node.op == "call_module":
             module = rebuilt.get_submodule(node.target)
             known = isinstance(module, _WITH_RULE) or node.target in preprocessing
-            what = f"{type(module).__name__} {node.target}"
+            what, place = type(module).__name__, f" {node.target}"
         else:
             known = node.op not in ("call_function", "call_method") or node.target in _SHAPES
-            what = getattr(node.target, "__name__", str(node.target))
+            what, place = getattr(node.target, "__name__", str(node.target)), _owner(node)
         if not known:
-            raise NotCanonizableError(f"no rule for {what}")
+            missing.setdefault(what, place)
+    if missing:
+        (first, place), *others = missing.items()
+        rest = f", nor for {', '.join(what for what, _ in others)}" if others else ""
+        raise NotCanonizableError(f"no rule for {first}{place}{rest}")
+
+
+def _owner(node: fx.Node) -> str:
+    """The module in whose forward a function is called, as far as it has a name."""
+    stack: dict[str, Any] = node.meta.get("nn_module_stack") or {}
+    if not stack:
+        return ""
+    name, (_, kind) = list(stack.items())[-1]
+    return f" in {getattr(kind, '__name__', kind)} {name}".rstrip()
 
 
 def target_output(targets: Tensor) -> Callable[[Tensor], Tensor]:

@@ -1,13 +1,14 @@
 """Controls: maps that know nothing of the model. An explainer that does not beat them explains nothing."""
 
-import hashlib
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .base import Explainer
+from .seeding import generators
 
 
 @dataclass(frozen=True)
@@ -21,13 +22,22 @@ class Noise(Explainer):
 
     def attribute(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:  # noqa: ARG002
         shape = (1, *inputs.shape[2:])
-        maps = [torch.randn(shape, generator=self._generator(image)) for image in inputs.detach()]
+        maps = [torch.randn(shape, generator=generator) for generator in generators(inputs, self.seed)]
         return torch.stack(maps).to(inputs)
 
-    def _generator(self, image: Tensor) -> torch.Generator:
-        content = image.to("cpu", torch.float32).contiguous().numpy().tobytes()
-        digest = hashlib.blake2b(content, digest_size=8, key=str(self.seed).encode()).digest()
-        return torch.Generator().manual_seed(int.from_bytes(digest) >> 1)
+
+@dataclass(frozen=True)
+class Constant(Explainer):
+    """1 everywhere: no pixel matters more than another, so it shows what each metric makes of ties.
+
+    Faithfulness removes tied pixels in a random order that belongs to the sample; localization scores the share of
+    the image that the mask covers; complexity is the lowest there is; rank correlations of robustness are undefined.
+    """
+
+    on_request: ClassVar[bool] = True
+
+    def attribute(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:  # noqa: ARG002
+        return torch.ones_like(inputs[:, :1])
 
 
 @dataclass(frozen=True)
@@ -61,5 +71,6 @@ class Edges(Explainer):
 
 
 noise = Noise()
+constant = Constant()
 center = Center()
 edges = Edges()

@@ -63,7 +63,12 @@ def _row(name: str, entry: Explainer | Metric) -> Row:
     row: Row = {"name": name, "family": family(entry)}
     if isinstance(entry, Metric):
         row |= {"higher_is_better": entry.higher_is_better, "needs_masks": entry.needs_masks}
-    return row | {"settings": _settings(entry), "about": _about(entry)}
+    row |= {"settings": _settings(entry), "about": _about(entry)}
+    return row | {"variants": _variants(name, entry)} if isinstance(entry, Explainer) else row
+
+
+def _variants(name: str, entry: Explainer) -> tuple[str, ...]:
+    return tuple(f"{name}@{key}" for key in entry.variants())
 
 
 def _csv(rows: Sequence[Row]) -> str:
@@ -166,6 +171,10 @@ def _entry_table(title: str, entries: Mapping[str, Explainer] | Mapping[str, Met
         if isinstance(entry, Metric):
             kind += " ↑" if entry.higher_is_better else " ↓"
             told += " Needs masks." if entry.needs_masks else ""
+        elif variants := _variants(name, entry):
+            told += f" Variants: {variants[0]} … {variants[-1]}."
+        if isinstance(entry, Explainer) and entry.on_request:
+            told += " On request."
         table.add_row(name, kind, escape(_settings(entry)), escape(told))
     return table
 

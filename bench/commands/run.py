@@ -21,9 +21,9 @@ from .skipping import SkipUnreadable, skipped_lines, skipping
 
 
 def run(
-    everything: Annotated[bool, typer.Option("--all", help="Every task, explainer and metric.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Every task, metric and standard explainer.")] = False,
     tasks: Annotated[str, typer.Option(help="Names or * patterns, comma-separated.")] = "",
-    explainers: Annotated[str, typer.Option(help="Names or * patterns, comma-separated.")] = "",
+    explainers: Annotated[str, typer.Option(help="Names or * patterns, comma-separated; '*': every one.")] = "",
     metrics: Annotated[str, typer.Option(help="Names or * patterns, comma-separated.")] = "",
     samples: Annotated[int, typer.Option(min=1, help="At most so many samples of each task.")] = 8,
     batch_size: Annotated[int, typer.Option(min=1, help="Images explained at a time.")] = 16,
@@ -54,10 +54,11 @@ def run(
 
 
 def _choose(found: Catalog, tasks: str, explainers: str, metrics: str) -> Catalog:
-    """What to run: an empty choice is all of a kind."""
+    """What to run: an empty choice is all of a kind, but for explainers that run on request."""
+    standard = {name: explainer for name, explainer in found.explainers.items() if not explainer.on_request}
     return Catalog(
         tasks=select(found.tasks, tasks or "*", "task"),
-        explainers=select(found.explainers, explainers or "*", "explainer"),
+        explainers=select(found.explainers, explainers, "explainer") if explainers else standard,
         metrics=select(found.metrics, metrics or "*", "metric"),
     )
 

@@ -26,7 +26,7 @@ def test_families_are_modules_of_explainers_and_categories_of_metrics():
 
 
 def test_controls_come_first():
-    assert list(catalog().explainers)[:3] == ["center", "edges", "noise"]
+    assert list(catalog().explainers)[:4] == ["center", "constant", "edges", "noise"]
 
 
 def test_an_entry_of_a_plugin_is_found_and_an_underscore_hides(write):
@@ -97,6 +97,18 @@ def test_an_unknown_name_is_answered_with_the_nearest():
         select(catalog().explainers, "gradcam", "explainer")
     with pytest.raises(UserError, match="`bench list metrics` shows them all"):
         select(catalog().metrics, "xyzzy*", "metric")
+
+
+def test_variants_are_chosen_by_names_with_an_at_sign_only():
+    entries = catalog().explainers
+    assert not any("@" in name for name in entries)
+    assert not any("@" in name for name in select(entries, "*,grad_cam*", "explainer"))
+    swept = select(entries, "grad_cam@*,noise", "explainer")
+    assert list(swept) == ["noise", *(f"grad_cam@{stage}" for stage in range(1, 6))]
+    assert [entry.stage for name, entry in swept.items() if name != "noise"] == [1, 2, 3, 4, 5]
+    assert list(select(entries, "hires_cam@2", "explainer")) == ["hires_cam@2"]
+    with pytest.raises(UserError, match="did you mean grad_cam@"):
+        select(entries, "grad_cam@9", "explainer")
 
 
 def test_code_fingerprint_follows_what_the_class_imports_beside_it(tmp_path: Path):

@@ -99,6 +99,7 @@ def test_everything_is_listed_with_family_and_settings(bench):
     for name, told in [("integrated_gradients", "n_steps=32"), ("pointing_game", "localization ↑")]:
         assert told in next(line for line in out.splitlines() if f" {name} " in line)
     assert "phantom_brain_mri_vgg16" in out
+    assert "Variants: grad_cam@1 … grad_cam@5." in " ".join(out.split())
 
 
 def test_list_of_one_kind(bench):
@@ -122,6 +123,7 @@ def test_all_kinds_for_machines(bench):
     listed = json.loads(bench("list", "--format", "json").out)
     assert list(listed) == ["tasks", "explainers", "metrics"]
     assert {"name", "family", "higher_is_better", "needs_masks", "settings", "about"} == set(listed["metrics"][0])
+    assert {"name", "family", "settings", "about", "variants"} == set(listed["explainers"][0])
     answer = bench("list", "--format", "csv")
     assert answer.status == 2
     assert "bench list tasks" in answer.err

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bench.catalog import catalog
 from leaderboard import record
 from leaderboard.record import Status
 
@@ -43,7 +44,7 @@ def test_a_record_tells_where_it_comes_from(bench, write, tmp_path):
     bench("run", "--tasks", "toy", "--plugins", plugin, "--results", tmp_path, "--explainers", "grad_cam", "--seed", 3)
     made = record.read(record.path_of(tmp_path, "toy", "00000", "grad_cam"))
     assert made.provenance["task"] == "ToyTask(n_samples=6, contrast=0.5)"
-    assert made.provenance["explainer"].startswith("GradCAM()")
+    assert made.provenance["explainer"].startswith("GradCAM(stage=None)")
     assert made.provenance["seed"] == "3"
     assert "torch=" in made.provenance["versions"]
     assert made.origin.keys() >= {"commit", "seconds", "images"}
@@ -118,6 +119,8 @@ def test_scores_do_not_depend_on_the_batch_size(bench, write, tmp_path, scores):
         write(TASK),
         "--metrics",
         "deletion,srg_blur,rotation,pointing_game",
+        "--explainers",
+        "noise,center,gradient,integrated_gradients,smoothgrad,grad_cam,lrp_epsilon_plus,rise",
     )
     bench(*common, "--results", tmp_path / "1", "--batch-size", 1)
     bench(*common, "--results", tmp_path / "5", "--batch-size", 5)
@@ -204,6 +207,14 @@ def test_an_inapplicable_explainer_is_an_answer_with_its_reason(bench, write, tm
     answer = bench(*common, "--explainers", "fussy,noise")
     assert answer.status == 0
     assert "it does not like halves" in answer.out
+
+
+def test_a_stage_that_the_network_does_not_have_is_inapplicable(bench, write, tmp_path):
+    common = ("run", "--tasks", "toy", "--plugins", write(TASK), "--metrics", "sparseness", "--results", tmp_path)
+    answer = bench(*common, "--explainers", "grad_cam@1,grad_cam@2,noise")
+    assert answer.status == 0, answer.err
+    assert "the model has 1 stages for images of this size: there is no stage 2" in answer.out
+    assert record.read(record.path_of(tmp_path, "toy", "00000", "grad_cam@1")).origin["layer"] == "colors"
 
 
 @pytest.mark.parametrize("what", ["of_samples", "of_model"])
@@ -388,3 +399,13 @@ def test_provenance_is_readable_without_this_benchmark(bench, write, tmp_path):
     path = record.path_of(tmp_path, "toy", "00000", "noise")
     head = json.loads(pq.read_schema(path).metadata[b"heatmark"])
     assert head["provenance"]["explainer"].startswith("Noise(seed=0)")
+
+
+def test_all_runs_the_standard_explainers_and_names_or_patterns_any(bench, write, tmp_path):
+    plugin = write("toy = ToyTask()")
+    choice = ("--plugins", plugin, "--tasks", "toy", "--metrics", "sparseness", "--samples", 2)
+    assert bench("run", "--all", *choice, "--results", tmp_path / "all").status == 0
+    assert bench("run", *choice, "--explainers", "c*", "--results", tmp_path / "some").status == 0
+    ran = {path.stem for path in (tmp_path / "all" / "toy" / "00000").glob("*.parquet")} - {"samples"}
+    assert ran == {name for name, explainer in catalog().explainers.items() if not explainer.on_request}
+    assert {path.stem for path in (tmp_path / "some" / "toy" / "00000").glob("c*")} == {"center", "constant"}

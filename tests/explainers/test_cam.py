@@ -1,27 +1,82 @@
-"""Grad-CAM a second time, by the paper's formula in numpy; which layer it is at."""
+"""Class activation maps a second time, by the papers' formulas in numpy; which layers they are at."""
 
+import warnings
 from collections.abc import Callable
+from dataclasses import replace
 
+import captum.attr
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from captum.attr import LayerGradCam
 from torch import Tensor, nn
+from torchvision import models
 
-from explainers.cam import grad_cam, last_convolution
+from explainers import cam
+from explainers.base import InapplicableError
+from explainers.cam import CAM, eigen_cam, grad_cam, guided_grad_cam, hires_cam, score_cam, xgrad_cam
+from explainers.layers import feature_maps, stages
+from tasks.networks.architectures import with_preprocessing
 
+ENTRIES = {name: entry for name, entry in vars(cam).items() if isinstance(entry, CAM)}
 LAYER = {
-    "plain": "4",
-    "in_place": "third",
-    "residual": "6.shortcut.0",
-    "dense": "convolutions.2",
-    "squeezenet": "network.classifier.1",
-    "vgg": "network.features.28",
+    "plain": "5",
+    "in_place": "third, relu",
+    "residual": "6",
+    "dense": "last_norm, relu",
+    "squeezenet": "network.classifier.2",
+    "vgg": "network.features.29",
+}
+Maps = np.ndarray
+Step = Callable[[nn.Module, Tensor], Tensor]
+
+
+def in_place_trunk(model: nn.Module, inputs: Tensor) -> Tensor:
+    maps = F.max_pool2d(F.relu(model.first(model.preprocessing(inputs))), 2)
+    return F.relu(model.third(F.avg_pool2d(F.relu(model.second(maps)), 2)))
+
+
+def in_place_head(model: nn.Module, maps: Tensor) -> Tensor:
+    return model.linear(F.relu(model.hidden(F.adaptive_avg_pool2d(maps, 2).flatten(1))))
+
+
+def dense_trunk(model: nn.Module, inputs: Tensor) -> Tensor:
+    maps = model.stem(model.preprocessing(inputs))
+    for norm, convolution in zip(model.norms, model.convolutions, strict=True):
+        maps = torch.cat([maps, convolution(F.relu(norm(maps)))], dim=1)
+    return F.relu(model.last_norm(F.avg_pool2d(maps, 2)))
+
+
+def vgg_head(model: nn.Module, maps: Tensor) -> Tensor:
+    network = model.network
+    return network.classifier(network.avgpool(network.features[30](maps)).flatten(1))
+
+
+def squeezenet_trunk(model: nn.Module, inputs: Tensor) -> Tensor:
+    return model.network.classifier[:3](model.network.features(model.preprocessing(inputs)))
+
+
+TRUNK: dict[str, Step] = {
+    "plain": lambda model, inputs: model[:6](inputs),
+    "in_place": in_place_trunk,
+    "residual": lambda model, inputs: model[:7](inputs),
+    "dense": dense_trunk,
+    "squeezenet": squeezenet_trunk,
+    "vgg": lambda model, inputs: model.network.features[:30](model.preprocessing(inputs)),
+}
+"""From the images to the last feature map, and from there to the logits: each network cut by hand."""
+HEAD: dict[str, Step] = {
+    "plain": lambda model, maps: model[6:](maps),
+    "in_place": in_place_head,
+    "residual": lambda model, maps: model[7:](maps),
+    "dense": lambda model, maps: model.linear(maps.mean((2, 3))),
+    "squeezenet": lambda _model, maps: maps.mean((2, 3)),
+    "vgg": vgg_head,
 }
 
 
-def upsampled(coarse: np.ndarray, side: int) -> np.ndarray:
+def upsampled(coarse: Maps, side: int) -> Maps:
     """(h, w) -> (side, side), bilinear between the centres of the cells."""
     weights = np.zeros((side, len(coarse)))
     for row in range(side):
@@ -32,37 +87,86 @@ def upsampled(coarse: np.ndarray, side: int) -> np.ndarray:
     return weights @ coarse @ weights.T
 
 
-def by_the_paper(model: nn.Module, layer: nn.Module, image: Tensor, target: int) -> np.ndarray:
-    """One image's map: maps weighted with the mean slope, summed, negative values to 0, enlarged."""
-    kept: list[Tensor] = []
-
-    def keep(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
-        kept.append(output)
-        return output.clone()  # what comes may overwrite this one
-
-    handle = layer.register_forward_hook(keep)
-    logit = model(image[None].clone().requires_grad_())[0, target]
-    handle.remove()
-    (slopes,) = torch.autograd.grad(logit, kept[-1])
-    maps, slopes = kept[-1][0].detach().numpy(), slopes[0].numpy()
-    total = sum(slopes[channel].mean() * maps[channel] for channel in range(len(maps)))
-    return upsampled(np.maximum(total, 0), image.shape[-1])
+def cut(name: str, model: nn.Module, image: Tensor, target: int) -> tuple[Maps, Maps]:
+    """(C, h, w) last feature map of one image, and the slope of the logit there."""
+    maps = TRUNK[name](model, image[None]).detach().requires_grad_()
+    (slopes,) = torch.autograd.grad(HEAD[name](model, maps)[0, target], maps)
+    return maps[0].detach().numpy(), slopes[0].numpy()
 
 
-def test_layer_is_the_last_convolution(architecture: str, network: nn.Module, images: Tensor) -> None:
-    name, layer = last_convolution(network, images)
-    assert name == LAYER[architecture]
-    assert layer is network.get_submodule(name)
-    assert grad_cam.describe(network, images) == {"layer": name}
+def grad_cam_plus_plus_weight(channel: Maps, slope: Maps) -> float:
+    """With α as the paper has it: of two sums of powers, not simplified."""
+    weight = 0.0
+    for g in slope.ravel():
+        denominator = 2 * g**2 + channel.sum() * g**3
+        weight += (g**2 / denominator if denominator else 0.0) * max(g, 0.0)
+    return weight
 
 
-def test_map_is_the_papers_formula(architecture: str, network: nn.Module, images: Tensor, targets: Tensor) -> None:
+def relu(values: Maps) -> Maps:
+    return np.maximum(values, 0)
+
+
+PAPERS: dict[str, Callable[[Maps, Maps], Maps]] = {
+    "grad_cam": lambda maps, slopes: relu(sum(g.mean() * a for a, g in zip(maps, slopes, strict=True))),
+    "grad_cam_plus_plus": lambda maps, slopes: relu(
+        sum(grad_cam_plus_plus_weight(a, g) * a for a, g in zip(maps, slopes, strict=True))
+    ),
+    "hires_cam": lambda maps, slopes: sum(g * a for a, g in zip(maps, slopes, strict=True)),
+    "layer_cam": lambda maps, slopes: relu(sum(relu(g) * a for a, g in zip(maps, slopes, strict=True))),
+    "xgrad_cam": lambda maps, slopes: sum(
+        (g * a).sum() / a.sum() * a for a, g in zip(maps, slopes, strict=True) if a.any()
+    ),
+}
+
+
+@pytest.mark.parametrize("method", PAPERS)
+def test_map_is_the_papers_formula(
+    method: str, architecture: str, network: nn.Module, images: Tensor, targets: Tensor
+) -> None:
     network, images = network.double(), images.double()
-    layer = network.get_submodule(LAYER[architecture])
-    maps = grad_cam(network, images, targets)[:, 0].numpy()
+    answers = ENTRIES[method](network, images, targets)[:, 0].numpy()
     for index, image in enumerate(images):
-        wanted = by_the_paper(network, layer, image, int(targets[index]))
-        np.testing.assert_allclose(maps[index], wanted, atol=1e-9 * max(1, wanted.max()))
+        coarse = PAPERS[method](*cut(architecture, network, image, int(targets[index])))
+        wanted = upsampled(coarse, image.shape[-1])
+        np.testing.assert_allclose(answers[index], wanted, atol=1e-9 * max(1, np.abs(wanted).max()))
+
+
+def test_eigen_cam_is_numpys_first_component(
+    architecture: str, network: nn.Module, images: Tensor, targets: Tensor
+) -> None:
+    network, images = network.double(), images.double()
+    answers = eigen_cam(network, images, targets)[:, 0].numpy()
+    for index, image in enumerate(images):
+        maps, _ = cut(architecture, network, image, 0)
+        values = maps.reshape(len(maps), -1).T
+        projected = values @ np.linalg.svd(values, full_matrices=False)[2][0]
+        coarse = (projected * np.sign(projected.sum())).reshape(maps.shape[1:])
+        np.testing.assert_allclose(answers[index], upsampled(coarse, image.shape[-1]), atol=1e-6 * np.abs(coarse).max())
+
+
+@pytest.mark.parametrize("n_channels", [3, 64])
+def test_score_cam_asks_one_channel_after_another(
+    n_channels: int, architecture: str, network: nn.Module, images: Tensor, targets: Tensor
+) -> None:
+    network, images = network.double(), images.double()
+    answers = replace(score_cam, n_channels=n_channels)(network, images, targets)[:, 0].numpy()
+    for index, image in enumerate(images):
+        maps, _ = cut(architecture, network, image, 0)
+        total = np.zeros(maps.shape[1:])
+        for channel in sorted(maps, key=lambda values: -values.var())[:n_channels]:
+            if channel.max() > channel.min():
+                mask = upsampled((channel - channel.min()) / (channel.max() - channel.min()), image.shape[-1])
+                score = network((image * torch.from_numpy(mask))[None]).softmax(1)[0, targets[index]].item()
+                total += score * channel
+        np.testing.assert_allclose(answers[index], upsampled(relu(total), image.shape[-1]), atol=1e-9)
+
+
+def test_signed_methods_sum_to_the_logit_without_its_bias(build: Callable[[str], nn.Module], draw: Callable) -> None:
+    model, images, targets = build("residual").double(), draw(4).double(), torch.tensor([0, 1, 2, 3])
+    wanted = model(images).gather(1, targets[:, None])[:, 0] - model[9].bias[targets]
+    for method in (hires_cam, xgrad_cam):
+        torch.testing.assert_close(method.coarse(model, images, targets).sum((1, 2, 3)), wanted)
 
 
 def test_captum_says_the_same(build: Callable[[str], nn.Module], draw: Callable[..., Tensor], targets: Tensor) -> None:
@@ -71,6 +175,59 @@ def test_captum_says_the_same(build: Callable[[str], nn.Module], draw: Callable[
     coarse = LayerGradCam(model, layer).attribute(images.clone().requires_grad_(), target=targets).relu()
     wanted = F.interpolate(coarse.detach(), size=(64, 64), mode="bilinear")
     torch.testing.assert_close(grad_cam(model, images, targets), wanted)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        guided = captum.attr.GuidedGradCam(model, layer)
+        product = guided.attribute(images.clone(), target=targets, interpolate_mode="bilinear")
+    torch.testing.assert_close(guided_grad_cam(model, images, targets), product.detach().sum(1, keepdim=True))
+
+
+@pytest.mark.parametrize("method", ENTRIES)
+def test_layer_is_the_last_feature_map(method: str, architecture: str, network: nn.Module, images: Tensor) -> None:
+    assert ENTRIES[method].describe(network, images) == {"layer": LAYER[architecture]}
+
+
+STAGES = {
+    "vgg16": [f"features.{index}" for index in (3, 8, 15, 22, 29)],
+    "vgg16_bn": [f"features.{index}" for index in (5, 12, 22, 32, 42)],
+    "resnet18": ["relu", "layer1", "layer2", "layer3", "layer4"],
+    "resnet50": ["relu", "layer1", "layer2", "layer3", "layer4"],
+    "densenet121": ["features.relu0", *(f"features.denseblock{n}" for n in (1, 2, 3)), "features, relu"],
+    "squeezenet1_0": ["features.1", "features.5", "features.10", "classifier.2"],
+    "mobilenet_v2": [*(f"features.{index}" for index in (1, 3, 6, 13)), "features"],
+    "efficientnet_b0": [*(f"features.{index}" for index in (1, 2, 3, 5)), "features"],
+    "convnext_tiny": [*(f"features.{index}" for index in (1, 3, 5)), "features"],
+}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_stages_are_what_the_papers_call_so(name: str) -> None:
+    """On the meta device: shapes without numbers."""
+    with torch.device("meta"):
+        model = with_preprocessing(getattr(models, name)(weights=None, num_classes=7)).eval()
+        _, found = feature_maps(model[1], torch.empty(2, 3, 128, 128))
+    assert [stage.name for stage in stages(found)] == STAGES[name]
+    assert stages(found)[-1] is found[-1]
+    sizes = [stage.maps.shape[-1] for stage in stages(found)]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_preprocessing_is_no_stage_and_the_sweep_has_one_name_a_stage(
+    build: Callable[[str], nn.Module], draw: Callable[..., Tensor], targets: Tensor
+) -> None:
+    model, images = build("vgg"), draw(4, 64)
+    variants = grad_cam.variants()
+    assert list(variants) == ["1", "2", "3", "4", "5"]
+    layers = [variant.describe(model, images)["layer"] for variant in variants.values()]
+    assert layers == [f"network.features.{index}" for index in (3, 8, 15, 22, 29)]
+    assert torch.equal(variants["5"](model, images, targets), grad_cam(model, images, targets))
+    layer = model.get_submodule(layers[1])
+    coarse = LayerGradCam(model, layer).attribute(images.clone().requires_grad_(), target=targets).relu()
+    wanted = F.interpolate(coarse.detach(), size=(64, 64), mode="bilinear")
+    torch.testing.assert_close(variants["2"](model, images, targets), wanted)
+    assert not variants["2"].variants()
+    with pytest.raises(InapplicableError, match=r"has 3 stages .* no stage 4"):
+        variants["4"](build("in_place"), draw(4), targets)
 
 
 class Disordered(nn.Module):
@@ -90,26 +247,41 @@ class Disordered(nn.Module):
 def test_last_is_by_running_and_passes_over_single_pixels(draw: Callable[..., Tensor]) -> None:
     torch.manual_seed(0)
     model = Disordered().eval()
-    assert last_convolution(model, draw(2))[0] == "second"
+    assert grad_cam.describe(model, draw(2)) == {"layer": "mul in the model"}
     assert grad_cam(model, draw(2), torch.tensor([0, 1])).shape == (2, 1, 16, 16)
 
 
 def test_network_without_convolution_has_no_map(draw: Callable[..., Tensor]) -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(768, 4))
     assert grad_cam.inapplicable(model) == "the model has no convolution"
-    with pytest.raises(ValueError, match="more than one pixel"):
-        last_convolution(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(3, 4, 1), nn.Flatten()), draw(1))
+    pooled = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(3, 4, 1), nn.Flatten())
+    with pytest.raises(InapplicableError, match="more than one pixel"):
+        grad_cam(pooled, draw(1), torch.tensor([0]))
 
 
 def test_class_without_evidence_has_an_empty_map(draw: Callable[..., Tensor]) -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
     nn.init.constant_(model[4].weight, -1.0)
     nn.init.ones_(model[0].weight)
-    assert not grad_cam(model.eval(), draw(1), torch.tensor([0])).any()
+    nn.init.ones_(model[0].bias)
+    for name, method in ENTRIES.items():
+        empty = not method(model.eval(), draw(1), torch.tensor([0])).any()
+        assert empty == (name in {"grad_cam", "grad_cam_plus_plus", "layer_cam", "guided_grad_cam"}), name
+    assert bool((hires_cam(model, draw(1), torch.tensor([0])) <= 0).all()), "signed: all evidence is against it"
+
+
+def test_dead_feature_maps_have_empty_maps(draw: Callable[..., Tensor]) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    nn.init.zeros_(model[0].weight)
+    nn.init.constant_(model[0].bias, -1.0)
+    for method in ENTRIES.values():
+        assert not method(model.eval(), draw(2), torch.tensor([0, 1])).any()
 
 
 @pytest.mark.parametrize("in_place", [True, False])
-def test_convolution_is_seen_before_a_function_overwrites_it(draw: Callable[..., Tensor], in_place: bool) -> None:
+def test_map_is_what_becomes_of_a_convolution_that_is_overwritten(draw: Callable[..., Tensor], in_place: bool) -> None:
+    """Grad-CAM of ReLU(maps) twice, whether the second is the first or its own tensor."""
+
     class Overwriting(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -119,10 +291,12 @@ def test_convolution_is_seen_before_a_function_overwrites_it(draw: Callable[...,
         def forward(self, inputs: Tensor) -> Tensor:
             maps = self.convolution(inputs)
             active = self.relu(maps)
-            return self.linear((active + (maps if in_place else active)).mean((2, 3)))
+            return self.linear((maps if in_place else active).mean((2, 3)))
 
     torch.manual_seed(0)
     model = Overwriting().double().eval()
     image = draw(1).double()
-    wanted = by_the_paper(model, model.convolution, image[0], 2)
+    maps = model.convolution(image).relu()[0]
+    wanted = upsampled(relu((model.linear.weight[2, :, None, None] * maps).sum(0).detach().numpy() / 14**2), 16)
     np.testing.assert_allclose(grad_cam(model, image, torch.tensor([2]))[0, 0].numpy(), wanted, atol=1e-12)
+    assert grad_cam.describe(model, image) == {"layer": "relu"}

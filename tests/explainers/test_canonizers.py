@@ -1,5 +1,8 @@
 """The canonized model answers what the model answers, and the model does not notice."""
 
+import copy
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +14,7 @@ from torchvision import models, transforms
 from torchvision.transforms import Normalize, v2
 from zennit.layer import Sum
 
-from explainers.canonizers import NotCanonizableError, as_convolution, canonized, target_output
+from explainers.canonizers import NotCanonizableError, as_convolution, canonized, one_module_a_use, target_output
 from explainers.lrp import lrp_epsilon_plus, lrp_epsilon_plus_flat
 
 TORCHVISION = ("resnet18", "vgg11_bn", "densenet121", "squeezenet1_0", "mobilenet_v2")
@@ -139,6 +142,20 @@ def test_batch_norm_is_a_channelwise_convolution(affine: bool) -> None:
     torch.testing.assert_close(convolution(maps), norm(maps))
 
 
+def test_batch_norm_of_features_without_a_linear_layer_is_channelwise(trained: Trained, draw: Draw) -> None:
+    layers = (nn.Flatten(), nn.BatchNorm1d(768), nn.Linear(768, 8), nn.ReLU(), nn.BatchNorm1d(8), nn.Linear(8, 4))
+    model = trained(nn.Sequential(*layers))
+    assert difference(model, draw(2)) < 1e-5
+    assert kinds(canonized(model)[0]).count("Conv2d") == 2
+    assert lrp_epsilon_plus(model, draw(2), torch.tensor([0, 1])).any()
+
+
+def test_batch_norm_of_the_pixels_is_preprocessing(trained: Trained, draw: Draw) -> None:
+    model = trained(nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(784, 4)))
+    assert canonized(model)[1] == ("0",)
+    assert difference(model, draw(2)) < 1e-5
+
+
 def test_batch_norm_behind_a_linear_layer_is_folded(trained: Trained, draw: Draw) -> None:
     layers = nn.Sequential(nn.Flatten(), nn.Linear(768, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 4))
     assert difference(trained(layers), draw(2)) < 1e-5
@@ -174,6 +191,11 @@ STEPS: dict[str, Callable[[Tensor], Tensor]] = {
     "avg_pool": lambda maps: F.avg_pool2d(maps, 3, 2, 1, True, False),
     "reshape": lambda maps: maps.reshape(maps.shape[0], 6, 8, 32),
     "slices": lambda maps: torch.cat([maps[:, :2], maps[:, 2:]], 1),
+    "turned": lambda maps: maps.permute(0, 1, 3, 2).contiguous(),
+    "chunks": lambda maps: torch.cat(maps.chunk(2, dim=1)[::-1], 1),
+    "mean": lambda maps: maps.mean([2, 3], keepdim=True),
+    "mean_flat": lambda maps: torch.mean(maps, dim=(-2, -1))[:, :, None, None],
+    "adaptive_max_pool": lambda maps: F.adaptive_max_pool2d(maps, 2),
 }
 
 
@@ -220,7 +242,7 @@ class DataDependent(nn.Module):
         (nn.Softmax(dim=1), "no rule for Softmax step"),
         (nn.ConvTranspose2d(6, 6, 2), "no rule for ConvTranspose2d step"),
         (models.efficientnet.SqueezeExcitation(6, 2), "no rule for Sigmoid step"),
-        (Gate(), "no rule for mul"),
+        (Gate(), "no rule for mul in Gate step"),
         (Normalize((0.5,) * 6, (0.5,) * 6), "no rule for Normalize step"),
         (DataDependent(), "cannot be traced .*control flow"),
         (lambda maps: F.silu(maps), "no rule for silu"),
@@ -229,7 +251,7 @@ class DataDependent(nn.Module):
         (lambda maps: maps.add(maps, alpha=2), "no rule for add"),
         (lambda maps: maps - maps.relu(), "no rule for sub"),
         (lambda maps: F.dropout(maps, 0.5), "no rule for dropout"),
-        (lambda maps: maps.permute(0, 1, 3, 2), "no rule for permute"),
+        (lambda maps: F.layer_norm(maps, (16,)), "no rule for layer_norm"),
         (lambda maps: maps @ maps, "no rule for matmul"),
         (nn.BatchNorm2d(6, track_running_stats=False), "no running statistics"),
         (nn.Sequential(nn.ReLU(), nn.BatchNorm2d(6, track_running_stats=False)), "running statistics"),
@@ -288,3 +310,155 @@ def test_relevance_starts_as_the_logit_of_the_target() -> None:
     logits = torch.tensor([[1.0, -2.0, 3.0], [4.0, 5.0, 6.0]])
     wanted = torch.tensor([[0.0, -2.0, 0.0], [4.0, 0.0, 0.0]])
     assert torch.equal(target_output(torch.tensor([1, 0]))(logits), wanted)
+
+
+def test_step_in_place_on_a_part_of_what_is_used_later_is_named() -> None:
+    def relu_on_a_part(maps: Tensor) -> Tensor:
+        maps[:, :2].relu_()
+        return maps
+
+    with pytest.raises(NotCanonizableError, match="computes in place on a part of what is used later"):
+        canonized(Step(relu_on_a_part).eval())
+
+
+def test_model_is_canonized_once(network: nn.Module, images: Tensor) -> None:
+    rebuilt, _ = canonized(network)
+    assert canonized(network)[0] is rebuilt
+    assert one_module_a_use(network) is one_module_a_use(network)
+    lrp_epsilon_plus(network, images, torch.tensor([0, 1, 2, 1]))
+    assert canonized(network)[0] is rebuilt
+    assert canonized(copy.deepcopy(network))[0] is not rebuilt
+
+
+def change_in_place(model: nn.Module) -> None:
+    with torch.no_grad():
+        model[1].weight.mul_(2)
+
+
+def change_data_in_place(model: nn.Module) -> None:
+    model[1].weight.data.mul_(2)  # torch's version counter does not see this
+
+
+def change_statistics(model: nn.Module) -> None:
+    model[2].running_mean.numpy()[:] = 3
+
+
+def swap_parameter(model: nn.Module) -> None:
+    model[-1].weight = nn.Parameter(model[-1].weight * 2)
+
+
+def swap_data(model: nn.Module) -> None:
+    model[-1].weight.data = model[-1].weight.data * 2
+
+
+def load_weights(model: nn.Module) -> None:
+    model.load_state_dict({name: value * 2 for name, value in model.state_dict().items()})
+
+
+def swap_activation(model: nn.Module) -> None:
+    model[3] = nn.ReLU6()
+    model[1].weight.data.mul_(100)
+
+
+def change_setting(model: nn.Module) -> None:
+    model[2].eps = 3.0
+
+
+def change_stride(model: nn.Module) -> None:
+    model[1].stride = (2, 2)
+
+
+def change_input(model: nn.Module) -> None:
+    model[0].mean = (0.0, 0.0, 0.0)
+
+
+def add_hook(model: nn.Module) -> None:
+    model[4].register_forward_hook(lambda _module, _inputs, output: output * 2)
+
+
+def append_layer(model: nn.Module) -> None:
+    model.append(nn.ReLU())
+
+
+def change_type(model: nn.Module) -> None:
+    model.double()
+
+
+CHANGES = (
+    *(change_in_place, change_data_in_place, change_statistics, swap_parameter, swap_data, load_weights),
+    *(swap_activation, change_setting, change_stride, change_input, add_hook, append_layer, change_type),
+)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_changed_model_is_followed(change: Callable[[nn.Module], None], build: Build, draw: Draw) -> None:
+    model, images, targets = build("residual"), draw(2), torch.tensor([0, 1])
+    before = lrp_epsilon_plus(model, images, targets), one_module_a_use(model)(images)
+    change(model)
+    images = images.to(model[-1].weight.dtype if hasattr(model[-1], "weight") else images.dtype)
+    after = lrp_epsilon_plus(model, images, targets)
+    if change is not change_type and change is not append_layer:
+        assert not torch.equal(after, before[0])
+    if change is not append_layer:
+        assert torch.equal(after, lrp_epsilon_plus(copy.deepcopy(model), images, targets))
+    assert difference(model, images) < 1e-5
+    assert torch.equal(one_module_a_use(model)(images), model(images))
+
+
+def test_forward_that_was_replaced_on_the_object_is_not_overlooked(build: Build) -> None:
+    model = build("plain")
+    assert lrp_epsilon_plus.inapplicable(model) is None
+    model.forward = lambda inputs: nn.Sequential.forward(model, inputs * 0.5)
+    assert "its forward was replaced" in str(lrp_epsilon_plus.inapplicable(model))
+
+
+def test_folding_again_does_not_disturb_a_graph_of_gradients(build: Build, draw: Draw) -> None:
+    model, images = build("residual"), draw(2).requires_grad_()
+    logits = canonized(model)[0](images)
+    canonized(model)
+    logits.sum().backward()
+    assert images.grad is not None
+
+
+def test_model_is_not_kept_alive(network: nn.Module, images: Tensor) -> None:
+    canonized(network)
+    one_module_a_use(network)
+    model = copy.deepcopy(network)
+    lrp_epsilon_plus(model, images, torch.tensor([0, 1, 2, 1]))
+    one_module_a_use(model)
+    memory = [weakref.ref(part) for part in model.modules()]
+    del model
+    gc.collect()
+    assert [part() for part in memory] == [None] * len(memory)
+
+
+def test_model_canonized_in_inference_mode_can_be_explained_outside(build: Build, draw: Draw) -> None:
+    model, other = build("residual"), build("residual")
+    with torch.inference_mode():
+        assert lrp_epsilon_plus.inapplicable(model) is None
+        other.load_state_dict({name: value.clone() for name, value in other.state_dict().items()}, assign=True)
+    images, targets = draw(2), torch.tensor([0, 1])
+    wanted = lrp_epsilon_plus(model, images, targets)
+    assert torch.equal(lrp_epsilon_plus(other, images, targets), wanted)
+    with torch.inference_mode():
+        other[-1].weight.mul_(2)
+    assert not torch.equal(lrp_epsilon_plus(other, images, targets), wanted)
+
+
+@pytest.mark.parametrize("name", ["in_place", "residual", "dense"])
+def test_one_module_a_use_leaves_norms_and_answers_bit_for_bit(name: str, build: Build, draw: Draw) -> None:
+    model, images = build(name), draw(2)
+    rebuilt = one_module_a_use(model)
+    assert torch.equal(rebuilt(images), model(images))
+    assert not any(getattr(module, "inplace", False) for module in rebuilt.modules())
+    n_relus, n_norms = {"in_place": (4, 0), "residual": (5, 6), "dense": (4, 4)}[name]
+    assert (kinds(rebuilt).count("ReLU"), kinds(rebuilt).count("BatchNorm2d")) == (n_relus, n_norms)
+    called = [id(rebuilt.get_submodule(node.target)) for node in rebuilt.graph.nodes if node.op == "call_module"]
+    assert len(called) == len({*called})
+
+
+def test_one_module_a_use_needs_no_rules(draw: Draw) -> None:
+    model, images = Step(nn.SiLU(inplace=True)).eval(), draw(2)
+    assert torch.equal(one_module_a_use(model)(images), model(images))
+    with pytest.raises(NotCanonizableError, match="cannot be traced"):
+        one_module_a_use(Step(DataDependent()))

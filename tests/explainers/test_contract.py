@@ -4,6 +4,7 @@ import importlib
 import pkgutil
 import random
 from collections.abc import Callable
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -14,14 +15,28 @@ from torch import Tensor, nn
 import explainers
 from explainers.base import Explainer
 
+FEW = {
+    **{"n_steps": 8, "n_samples": 6, "n_baselines": 2, "n_channels": 3, "n_masks": 12, "n_segments": 5},
+    **{"window": 0.5, "stride": 0.25},
+}
+"""What stands for the counts of the entries here: the contract does not depend on them, its duration does."""
+
+
+def cheaper(entry: Explainer) -> Explainer:
+    counts: Any = {setting.name: FEW[setting.name] for setting in fields(entry) if setting.name in FEW}
+    return replace(entry, **counts)
+
+
 ENTRIES = {
-    name: entry
+    name: cheaper(entry)
     for module in pkgutil.iter_modules(explainers.__path__)
     for name, entry in vars(importlib.import_module(f"explainers.{module.name}")).items()
     if isinstance(entry, Explainer) and not name.startswith("_")
 }
 CONTROLS = {name for name, entry in ENTRIES.items() if type(entry).__module__ == "explainers.controls"}
 OF_THE_MODEL = sorted(ENTRIES.keys() - CONTROLS)
+OF_THE_CLASS = sorted(set(OF_THE_MODEL) - {"eigen_cam"})
+"""Eigen-CAM looks at the feature maps only."""
 
 every_entry = pytest.mark.parametrize("name", sorted(ENTRIES))
 every_method = pytest.mark.parametrize("name", OF_THE_MODEL)
@@ -66,7 +81,8 @@ def test_attributions_are_finite_maps_of_the_inputs_size_and_type(
     assert bool(maps.any())
     exact = ENTRIES[name](network.double(), images.double(), targets)
     assert exact.dtype == torch.float64
-    assert close(maps, exact, 1e-2), "a step of integrated gradients may round to the other side of a ReLU"
+    gap = (maps - exact).abs().sum() / exact.abs().sum()
+    assert gap < 0.01, "little: a point at a ReLU's kink may round to its other side"
 
 
 @every_entry
@@ -192,7 +208,7 @@ def test_wrong_answers_name_the_explainer(answer: Tensor, complaint: str) -> Non
         Wrong()(nn.Identity(), torch.rand(2, 3, 16, 16), torch.tensor([0, 1]))
 
 
-@every_method
+@pytest.mark.parametrize("name", OF_THE_CLASS)
 def test_another_target_has_another_map(name: str, network: nn.Module, images: Tensor) -> None:
     one, other = (ENTRIES[name](network, images, torch.full((4,), target)) for target in (0, 1))
     assert all(not torch.equal(*pair) for pair in zip(one, other, strict=True) if pair[0].any() or pair[1].any())

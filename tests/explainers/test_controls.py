@@ -9,7 +9,12 @@ import scipy.stats
 import torch
 from torch import Tensor, nn
 
-from explainers.controls import Center, Noise, center, edges, noise
+from explainers.controls import Center, Noise, center, constant, edges, noise
+from metrics.base import Decisions, Explanation
+from metrics.complexity import sparseness
+from metrics.faithfulness import deletion, insertion, srg
+from metrics.localization import pointing_game, relevance_mass_accuracy, relevance_rank_accuracy
+from metrics.robustness import blur, rotation
 
 MODEL = nn.Identity()
 Draw = Callable[..., Tensor]
@@ -78,3 +83,20 @@ def test_edges_of_a_constant_image_are_nowhere() -> None:
     half = torch.zeros(1, 3, 8, 8)
     half[..., 4:] = 1
     assert torch.equal(edges(MODEL, half, zeros(1))[0, 0].nonzero()[:, 1].unique(), torch.tensor([3, 4]))
+
+
+def test_constant_is_what_each_metric_makes_of_ties(draw: Draw) -> None:
+    """Localization: the mask's share. Complexity: the lowest. Robustness: undefined. Faithfulness: a random order."""
+    images = draw(3, 20)
+    masks = torch.zeros(3, 1, 20, 20, dtype=torch.bool)
+    masks[:, :, :5, :8] = True
+    model = nn.Sequential(nn.Flatten(), nn.Linear(1200, 4)).eval().requires_grad_(False)
+    decisions = Decisions(model, images, masks=masks)
+    explanation = Explanation(decisions, constant(model, images, decisions.targets), constant)
+    for metric in (pointing_game, relevance_mass_accuracy, relevance_rank_accuracy):
+        np.testing.assert_allclose(metric(explanation), 0.1)
+    np.testing.assert_allclose(sparseness(explanation), 0, atol=1e-12)
+    assert all(bool(metric(explanation).isnan().all()) for metric in (blur, rotation))
+    empty = Explanation(decisions, 0 * explanation.attributions, constant)
+    for metric in (deletion, insertion, srg):
+        assert torch.equal(metric(explanation), metric(empty)), "any constant: the sample's own random order"
