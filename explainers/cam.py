@@ -42,7 +42,7 @@ class CAM(Explainer):
 
     def coarse(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
         """(N, 1, h, w), before it is enlarged."""
-        leaf = inputs.detach().clone().requires_grad_()
+        leaf = inputs.detach().requires_grad_()
         logits, found = feature_maps(model, leaf.clone())  # a leaf could not be overwritten by a step in place
         maps = self._chosen(found).maps
         (slopes,) = torch.autograd.grad(logits.gather(1, targets[:, None]).sum(), maps)

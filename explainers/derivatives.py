@@ -33,7 +33,8 @@ _IN_PLACE: dict[Any, Step] = {
 }
 """What overwrites its input -> the same step out of place."""
 
-RECTIFIERS: set[Any] = {F.relu, torch.relu, Tensor.relu, F.relu6, F.hardtanh}
+RELUS: set[Any] = {F.relu, torch.relu, Tensor.relu}
+RECTIFIERS: set[Any] = RELUS | {F.relu6, F.hardtanh}
 """ReLU, and ReLU6, which torch calls a hard tanh."""
 
 
@@ -83,7 +84,9 @@ class Rectified(OtherDerivative):
     def compute(self, step: Step, args: Sequence[Any], settings: dict[str, Any]) -> Tensor:
         self.n_steps += 1
         answer = step(args[0].detach(), *args[1:], **settings)
-        passes = (answer == args[0].detach()) & (answer > 0) if self.guided else None
+        passes = answer > 0 if self.guided else None
+        if passes is not None and step not in RELUS:  # which also have an upper end
+            passes &= answer == args[0].detach()
         rectified: Tensor = _PositiveGradient.apply(args[0], answer, passes)
         return rectified
 
@@ -98,4 +101,4 @@ class _PositiveGradient(Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (passes,) = ctx.saved_tensors
         positive = gradients[0].clamp(min=0)
-        return positive if passes is None else positive * passes, None, None
+        return positive if passes is None else positive.mul_(passes), None, None

@@ -156,7 +156,7 @@ class _Rectifying(Explainer):
         Raises:
             InapplicableError: the model calls no ReLU.
         """
-        images = _leaf(inputs)
+        images = inputs.detach().requires_grad_()
         with self.rectified() as rule:
             logits = model(images.clone())  # a leaf could not be overwritten by a step in place
         if not rule.n_steps:
@@ -208,7 +208,7 @@ class _Rescaling(Explainer):
             before = model(baselines.contiguous())
         total = torch.zeros_like(images)
         for row, baseline in enumerate(baselines):
-            leaf = _leaf(images)
+            leaf = images.detach().requires_grad_()
             with Rescaled(reference, row):
                 logits = model(leaf.clone())
             contributions = (images - baseline) * torch.autograd.grad(_at(logits, targets).sum(), leaf)[0]

@@ -109,8 +109,16 @@ class _Watch(TorchFunctionMode):
             step = getattr(func, "__name__", str(func)).strip("_")
             before = self.found.pop(id(answer), None)  # overwritten: now the last
             name = f"{before.name}, {step}" if before else f"{step} in {place or 'the model'}"
-            self.found[id(answer)] = FeatureMap(name, before.depth if before else _depth(place) + 1, answer)
+            self._keep(FeatureMap(name, before.depth if before else _depth(place) + 1, answer))
         return answer
+
+    def _keep(self, new: FeatureMap) -> None:
+        """What is neither the last nor its stage's map any more is let go, so that its memory is used again."""
+        size = new.maps.shape[2:]
+        gone = [key for key, old in self.found.items() if old.maps.shape[2:] == size and old.depth >= new.depth]
+        for key in gone:
+            del self.found[key]
+        self.found[id(new.maps)] = new
 
     def _is_map(self, answer: Any) -> bool:
         if not isinstance(answer, Tensor) or not answer.is_floating_point():

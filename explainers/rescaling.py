@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
-from .derivatives import RECTIFIERS, OtherDerivative, Step
+from .derivatives import RECTIFIERS, RELUS, OtherDerivative, Step
 
 _ELEMENTWISE: set[Any] = RECTIFIERS | {
     *(F.leaky_relu, F.prelu, F.elu, F.selu, F.celu, F.gelu, F.silu, F.mish, F.softplus, F.hardswish, F.hardsigmoid),
@@ -86,16 +86,17 @@ class Rescaled(Reference):
 def _elementwise(step: Step, args: Sequence[Any], baseline: Tensor, settings: dict[str, Any]) -> Tensor:
     inputs = args[0].detach()
     answer, difference = step(inputs, *args[1:], **settings), inputs - baseline
-    ratio = (answer - step(baseline, *args[1:], **settings)) / difference
-    apart = difference.abs() > 1e-6 * (inputs.abs() + baseline.abs())
-    multiplier = torch.where(apart, ratio, _slopes(step, inputs, args[1:], settings))
+    multiplier = (answer - step(baseline, *args[1:], **settings)).div_(difference)
+    if step in RELUS:  # a ratio of these has no rounding error to be afraid of
+        multiplier = torch.where(difference == 0, inputs > 0, multiplier)
+    else:
+        apart = difference.abs() > 1e-6 * (inputs.abs() + baseline.abs())
+        multiplier = torch.where(apart, multiplier, _slopes(step, inputs, args[1:], settings))
     scaled: Tensor = _Scaled.apply(args[0], answer, multiplier)
     return scaled
 
 
 def _slopes(step: Step, inputs: Tensor, further: Sequence[Any], settings: dict[str, Any]) -> Tensor:
-    if step in (F.relu, torch.relu, Tensor.relu):
-        return (inputs > 0).to(inputs.dtype)
     with torch.enable_grad():
         leaf = inputs.detach().requires_grad_()
         return torch.autograd.grad(step(leaf, *further, **settings).sum(), leaf)[0]
@@ -118,9 +119,11 @@ def _max_pool(args: Sequence[Any], baselines: Sequence[Any], settings: dict[str,
     before, former = pool(baseline)
     difference = maximum - before
 
+    moved = (inputs - baseline).flatten(2)
+
     def multiplier(indices: Tensor) -> Tensor:
-        moved = (inputs - baseline).flatten(2).gather(2, indices.flatten(2)).view_as(difference)
-        return torch.where(difference == 0, 0.0, difference / moved)
+        ratio = difference / moved.gather(2, indices.flatten(2)).view_as(difference)
+        return torch.where(difference == 0, 0.0, ratio)
 
     charged, multipliers = former, multiplier(former)
     for candidates in (pool(_rounded(baseline))[1], winners):
