@@ -15,21 +15,20 @@ Gradient methods that change what ReLUs hand back (guided backpropagation, DeepL
 `one_module_a_use`.
 """
 
-import copy
 import operator
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, fx, nn
+from torch import fx, nn
 from torch._ops import OpOverload
 from torchvision.transforms import Normalize, v2
 from zennit.layer import Sum
 
+from .folding import Fold, fold_batch_norm
 from .remembering import Remembered
-from .rewriting import VIEWS, NotTraceableError, put, rewritten
+from .rewriting import VIEWS, put, rewritten
+from .rewriting import NotCanonizableError as NotCanonizableError
 
 _SUMS = {operator.add, operator.iadd, torch.add, "add", "add_"}
 _SHAPES = VIEWS | {torch.cat, torch.stack, torch.broadcast_tensors, getattr, "size"}
@@ -50,10 +49,6 @@ _WITH_RULE = (
     nn.Flatten,
     Sum,
 )
-
-
-class NotCanonizableError(ValueError):
-    """The model has a step without a rule, or cannot be traced; the message says which."""
 
 
 def canonized(model: nn.Module) -> tuple[fx.GraphModule, tuple[str, ...]]:
@@ -112,38 +107,10 @@ def _check_traceable(model: nn.Module) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class _Fold:
-    """A layer that does what a batch norm does, behind `linear` or, where that is None, alone."""
-
-    layer: nn.Conv2d | nn.Linear
-    linear: nn.Conv2d | nn.Linear | None
-    norm: nn.BatchNorm2d | nn.BatchNorm1d
-
-    def refresh(self) -> None:
-        """Weight and bias from those of today. The scaling is computed in float64, so that it is rounded once."""
-        norm, mean, variance = self.norm, self.norm.running_mean, self.norm.running_var
-        assert mean is not None, "checked where the fold was made"
-        assert variance is not None, "there are both or none"
-        wide = torch.float32 if mean.device.type == "mps" else torch.float64
-        scale = (variance.to(wide) + norm.eps).rsqrt()
-        scale = scale if norm.weight is None else scale * norm.weight.to(wide)
-        shift = -mean.to(wide) * scale if norm.bias is None else norm.bias.to(wide) - mean.to(wide) * scale
-        if self.linear is None:
-            weight = scale[:, None, None, None].to(mean.dtype)
-        else:
-            old = self.linear.weight
-            weight = old * scale.to(old.dtype).view(-1, *[1] * (old.ndim - 1))
-            shift = shift if self.linear.bias is None else shift + self.linear.bias.to(wide) * scale
-        # New objects, not new values: a graph of gradients may still hold the old ones.
-        self.layer.weight = nn.Parameter(weight, False)
-        self.layer.bias = nn.Parameter(shift.to(weight.dtype), False)
-
-
-@dataclass(frozen=True, eq=False)
 class _Canonized:
     rebuilt: fx.GraphModule
     preprocessing: tuple[str, ...]
-    folds: tuple[_Fold, ...]
+    folds: tuple[Fold, ...]
 
 
 def _canonize(model: nn.Module) -> _Canonized | str:
@@ -153,12 +120,12 @@ def _canonize(model: nn.Module) -> _Canonized | str:
         for node in list(rebuilt.graph.nodes):
             if node.target in _SUMS and _is_sum_of_tensors(node):
                 _give_sum(rebuilt, node)
-        folds = _fold_batch_norm(rebuilt)
+        folds = fold_batch_norm(rebuilt)
         rebuilt.graph.eliminate_dead_code()
         rebuilt.delete_all_unused_submodules()
         preprocessing = _preprocessing(rebuilt, folds)
         _check(rebuilt, preprocessing)
-    except (NotCanonizableError, NotTraceableError) as error:
+    except NotCanonizableError as error:
         return str(error)
     rebuilt.recompile()
     return _Canonized(rebuilt.eval(), preprocessing, tuple(folds.values()))
@@ -167,7 +134,7 @@ def _canonize(model: nn.Module) -> _Canonized | str:
 def _rewrite(model: nn.Module) -> fx.GraphModule | str:
     try:
         rebuilt = rewritten(model)
-    except NotTraceableError as error:
+    except NotCanonizableError as error:
         return str(error)
     rebuilt.recompile()
     return rebuilt
@@ -190,60 +157,7 @@ def _give_sum(rebuilt: fx.GraphModule, node: fx.Node) -> None:
     put(rebuilt, node, Sum(), (stacked,))
 
 
-def _fold_batch_norm(rebuilt: fx.GraphModule) -> dict[str, _Fold]:
-    """Put a layer in the place of every batch norm; the layers by name, with what their weights are made of."""
-    folds: dict[str, _Fold] = {}
-    for node in list(rebuilt.graph.nodes):
-        norm = rebuilt.get_submodule(node.target) if node.op == "call_module" else None
-        if not isinstance(norm, nn.BatchNorm2d | nn.BatchNorm1d):
-            continue
-        if norm.running_mean is None:
-            raise NotCanonizableError(f"batch norm {node.target} has no running statistics: it depends on the batch")
-        before = node.args[0]
-        linear = rebuilt.get_submodule(before.target) if before.op == "call_module" else None
-        kind = nn.Conv2d if isinstance(norm, nn.BatchNorm2d) else nn.Linear
-        if len(before.users) == 1 and isinstance(linear, kind) and before.target not in folds:
-            layer = copy.copy(linear)
-            layer._parameters = dict(linear._parameters)
-            rebuilt.set_submodule(before.target, layer)
-            folds[before.target] = _Fold(layer, linear, norm)
-            node.replace_all_uses_with(before)
-            rebuilt.graph.erase_node(node)
-        else:
-            layer = _channelwise(norm)
-            rebuilt.set_submodule(node.target, layer)
-            folds[node.target] = _Fold(layer, None, norm)
-            if isinstance(norm, nn.BatchNorm1d):
-                _as_maps(rebuilt, node)
-    return folds
-
-
-def _as_maps(rebuilt: fx.GraphModule, node: fx.Node) -> None:
-    """Let a batch norm of (N, C) features work on (N, C, 1, 1) maps."""
-    with rebuilt.graph.inserting_before(node):
-        rows = rebuilt.graph.call_function(torch.unsqueeze, (node.args[0], -1))
-        node.args = (rebuilt.graph.call_function(torch.unsqueeze, (rows, -1)),)
-    with rebuilt.graph.inserting_after(node):
-        features = rebuilt.graph.call_function(torch.flatten, (node, 1))
-    node.replace_all_uses_with(features, lambda user: user is not features)
-
-
-def _channelwise(norm: nn.BatchNorm2d | nn.BatchNorm1d) -> nn.Conv2d:
-    # On the meta device nothing is initialised, which would draw from the global random state.
-    return nn.Conv2d(norm.num_features, norm.num_features, 1, groups=norm.num_features, device="meta")
-
-
-def as_convolution(norm: nn.BatchNorm2d) -> nn.Conv2d:
-    """The channelwise 1 x 1 convolution that a batch norm is in eval mode."""
-    if norm.running_mean is None:
-        raise NotCanonizableError("a batch norm without running statistics depends on the batch")
-    layer = _channelwise(norm)
-    with torch.no_grad():
-        _Fold(layer, None, norm).refresh()
-    return layer
-
-
-def _preprocessing(rebuilt: fx.GraphModule, folds: dict[str, _Fold]) -> tuple[str, ...]:
+def _preprocessing(rebuilt: fx.GraphModule, folds: dict[str, Fold]) -> tuple[str, ...]:
     """The chain of normalizations from the input on; no other transform keeps every pixel in its place.
 
     A batch norm on the pixels is one of them.
@@ -287,12 +201,3 @@ def _owner(node: fx.Node) -> str:
         return ""
     name, (_, kind) = list(stack.items())[-1]
     return f" in {getattr(kind, '__name__', kind)} {name}".rstrip()
-
-
-def target_output(targets: Tensor) -> Callable[[Tensor], Tensor]:
-    """Relevance to start from: the logit at the target, 0 elsewhere. (N,) targets -> function of (N, K) logits."""
-
-    def at_target(logits: Tensor) -> Tensor:
-        return logits * F.one_hot(targets, logits.shape[1]).to(logits)
-
-    return at_target

@@ -31,8 +31,8 @@ DROPOUTS = {F.dropout, F.dropout2d, stochastic_depth}
 SPATIAL = {(2, 3), (3, 2), (-2, -1), (-1, -2)}
 
 
-class NotTraceableError(ValueError):
-    """The model's forward cannot be written down as a graph; the message says why."""
+class NotCanonizableError(ValueError):
+    """The model's forward cannot be written down as a graph, or has a step without a rule; the message says which."""
 
 
 def rewritten(model: nn.Module) -> fx.GraphModule:
@@ -41,10 +41,10 @@ def rewritten(model: nn.Module) -> fx.GraphModule:
     Batch norm, sums and steps that torch.fx can record but that have no module stay what they were.
 
     Raises:
-        NotTraceableError: the model's forward cannot be recorded.
+        NotCanonizableError: the model's forward cannot be recorded.
     """
     if "forward" in vars(model):  # torch.fx would record that of its class
-        raise NotTraceableError("the model cannot be traced (its forward was replaced on the object)")
+        raise NotCanonizableError("the model cannot be traced (its forward was replaced on the object)")
     twin = _twin(model)
     rebuilt = fx.GraphModule(twin, _trace(twin))
     _compute_out_of_place(rebuilt)
@@ -76,7 +76,7 @@ def _twin(model: nn.Module) -> nn.Module:
     try:
         return copy.deepcopy(model, shared)
     except RuntimeError as error:  # a tensor that is computed from others, as weight norm's
-        raise NotTraceableError(f"the model cannot be copied ({str(error).splitlines()[0]})") from error
+        raise NotCanonizableError(f"the model cannot be copied ({str(error).splitlines()[0]})") from error
 
 
 class _Tracer(fx.Tracer):
@@ -96,7 +96,7 @@ def _trace(model: nn.Module) -> fx.Graph:
         return _Tracer().trace(model)
     except Exception as error:  # tracing runs the model's own code: it may raise anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise NotTraceableError(f"the model's forward cannot be traced ({reason})") from error
+        raise NotCanonizableError(f"the model's forward cannot be traced ({reason})") from error
 
 
 def _compute_out_of_place(rebuilt: fx.GraphModule) -> None:
@@ -109,7 +109,7 @@ def _compute_out_of_place(rebuilt: fx.GraphModule) -> None:
         if in_place:
             overwritten = node.all_input_nodes[0]
             if any(order[user] > place for view in _views(overwritten) for user in view.users):
-                raise NotTraceableError(f"{node.name} computes in place on a part of what is used later")
+                raise NotCanonizableError(f"{node.name} computes in place on a part of what is used later")
             overwritten.replace_all_uses_with(node, lambda user, place=place: order[user] > place)
     for module in rebuilt.modules():
         if getattr(module, "inplace", False):

@@ -302,7 +302,19 @@ def add_up(pairs: Any) -> dict[fx.Node, Tensor]:
     return sums
 
 
+def check_logits(model: nn.Module, images: Tensor) -> None:
+    """The canonized model's are the model's; in float32 to 1e-5, or to three times the model's own rounding error."""
+    logits, canonized_logits = model(images), canonized(model)[0](images)
+    model.double()
+    exact = model(images.double())
+    size = exact.abs().max()
+    assert (canonized(model)[0](images.double()) - exact).abs().max() < 1e-9 * size
+    model.float()
+    assert (canonized_logits - logits).abs().max() < max(1e-5 * size, 3 * (logits - exact).abs().max())
+
+
 def check(name: str, model: nn.Module, images: Tensor) -> None:
+    check_logits(model, images)
     model, images = model.double(), images.double()
     targets = model(images).argmax(1)
     explainer = replace(getattr(lrp, name), epsilon=EPSILON)
