@@ -19,7 +19,7 @@ from zennit.attribution import Gradient
 from zennit.composites import EpsilonPlusFlat
 
 from bench.catalog import catalog
-from tasks.networks import vgg16, with_preprocessing
+from tasks.networks.architectures import vgg16, with_preprocessing
 
 pytestmark = [
     pytest.mark.skipif("not config.getoption('benchmark_only', False)", reason="asked for by --benchmark-only"),
