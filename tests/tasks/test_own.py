@@ -180,7 +180,7 @@ def test_layers_of_a_module_are_within_reach(folder: Path, net: nn.Module):
     assert lrp_epsilon_plus.inapplicable(model) is None
     images, targets = torch.rand(2, 3, SIDE, SIDE), torch.tensor([0, 1])
     assert bool(lrp_epsilon_plus(model, images, targets).any())
-    assert grad_cam.describe(model, images) == {"layer": "network.network.convolution"}
+    assert grad_cam.describe(model, images) == {"layer": "network.network.relu"}
 
 
 def test_a_network_without_weights_is_the_same_in_every_run(folder: Path):
