@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
 from metrics.base import Decisions, Explanation
 
-from .outcome import sample_table
+from .outcome import captions, sample_table
 
 INPUTS = "inputs"
 
@@ -50,18 +49,12 @@ def save(
     content: dict[str, Any] = {
         "inputs": (torch.cat([batch.inputs.cpu() for batch in decisions]) * 255).round().byte().numpy(),
         "ids": ids,
-        "captions": np.array(_captions(table, decisions[0].multi_label)),
+        "captions": np.array(captions(table, decisions[0].multi_label)),
     }
     masks = [batch.masks.cpu() for batch in decisions if batch.masks is not None]
     if len(masks) == len(decisions):
         content["masks"] = torch.cat(masks).numpy()
     _write(folder / f"{INPUTS}.npz", **content)
-
-
-def _captions(table: pd.DataFrame, multi_label: bool) -> list[str]:
-    if multi_label:
-        return [f"{row.target}: {row.outcome}" for row in table.itertuples()]
-    return [f"{row.label} → {row.prediction}" for row in table.itertuples()]
 
 
 def _write(path: Path, **content: Any) -> None:

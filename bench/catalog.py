@@ -79,6 +79,13 @@ def select(entries: Mapping[str, Entry], patterns: str, kind: str) -> dict[str, 
     return {name: entry for name, entry in whole.items() if name in chosen}
 
 
+def select_explainers(entries: Mapping[str, Explainer], patterns: str) -> dict[str, Explainer]:
+    """Those that names and patterns choose, as `select` says; those that run without being asked for where empty."""
+    if patterns:
+        return select(entries, patterns, "explainer")
+    return {name: explainer for name, explainer in entries.items() if not explainer.on_request}
+
+
 def _with_variants(entry: Entry) -> dict[str, Entry]:
     """What is put behind the entry's name -> entry or variant of it."""
     variants: dict[str, Any] = dict(entry.variants()) if isinstance(entry, Explainer) else {}

@@ -35,6 +35,13 @@ def outcome(label: str, prediction: str, negative: str | None) -> str:
     return _told(right=prediction == label, positive=prediction != negative)
 
 
+def captions(table: pd.DataFrame, multi_label: bool) -> list[str]:
+    """What stands beside each sample of a table in a picture: label → prediction, or the target and its outcome."""
+    first, second = ("target", "outcome") if multi_label else ("label", "prediction")
+    mark = ": " if multi_label else " → "
+    return [f"{one}{mark}{other}" for one, other in zip(table[first], table[second], strict=True)]
+
+
 def _table(batch: Decisions, classes: Sequence[str], negative: str | None) -> pd.DataFrame:
     if batch.labels is None:
         raise ValueError("a task's batches have labels")

@@ -82,24 +82,32 @@ class Shard:
     @cached_property
     def decisions(self) -> list[Decisions]:
         """One a batch; made when the first explainer needs them, since a complete shard needs none."""
-        return [self._decisions(batch) for batch in self.batches]
+        return [decide(self._model, batch, self._task, self._settings) for batch in self.batches]
 
-    def _decisions(self, batch: Batch) -> Decisions:
-        def moved(tensor: Tensor | None) -> Tensor | None:
-            return None if tensor is None else tensor.to(self._settings.device)
 
-        return Decisions(
-            self._model,
-            batch.inputs.to(self._settings.device),
-            moved(batch.targets),
-            moved(batch.labels),
-            batch.ids,
-            moved(batch.masks),
-            moved(batch.shortcuts),
-            task=self._task,
-            seed=self._settings.seed,
-            batch_size=self._settings.batch_size,
-        )
+def decide(model: nn.Module, batch: Batch, task: str, settings: Settings) -> Decisions:
+    """What the model decides about a batch, on the device of the settings."""
+
+    def moved(tensor: Tensor | None) -> Tensor | None:
+        return None if tensor is None else tensor.to(settings.device)
+
+    return Decisions(
+        model,
+        batch.inputs.to(settings.device),
+        moved(batch.targets),
+        moved(batch.labels),
+        batch.ids,
+        moved(batch.masks),
+        moved(batch.shortcuts),
+        task=task,
+        seed=settings.seed,
+        batch_size=settings.batch_size,
+    )
+
+
+def on_device(task: Task, device: torch.device) -> nn.Module:
+    """The task's model, laid out so that convolutions of a batch are up to twice as fast, forward and backward."""
+    return task.model().to(device).to(memory_format=torch.channels_last)
 
 
 def n_steps(task: Task, n_explainers: int, n_samples: int) -> int:
@@ -142,8 +150,7 @@ class _TaskRunner:
         self.report = report
 
     def load(self) -> None:
-        # In this layout convolutions of a batch are up to twice as fast, forward and backward.
-        self.model = self.task.model().to(self.settings.device).to(memory_format=torch.channels_last)
+        self.model = on_device(self.task, self.settings.device)
         self.weights = environment.weights_fingerprint(self.model)
 
     def run_shard(self, start: int) -> None:

@@ -10,15 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from .sheets import EVIDENCE, bare, outline, wrapped
+from .sheets import EVIDENCE, SIGNED, Row, Tile, sheet
 
 INPUTS = "inputs"
 """Name of the file, among a shard's attributions, that holds the images."""
@@ -27,13 +21,35 @@ ROWS_PER_PAGE = 10
 QUANTILE = 0.995
 """Of |a|: what is as strong or stronger is drawn in the full colour, so that single pixels do not pale the rest."""
 
-_COLOURS = colormaps["RdBu_r"]
 _CELL = 1.5
-"""Side of a picture, inches."""
+"""From picture to picture, inches."""
 _FAINT = 0.25
 """How much of the gray image is left under a map."""
 
 Array = NDArray[Any]
+
+
+def map_tile(attribution: Array, image: Array, outlines: Mapping[str, Array] | None = None, caption: str = "") -> Tile:
+    """A map as a picture, over its image in faint gray.
+
+    Red speaks for the explained class, blue against it, white says nothing. Every map has its own limits, symmetric
+    about zero, at the 99.5th percentile of |a| (at the maximum where that is zero): colours tell where, not how much.
+    A map that is zero everywhere is drawn white and says so.
+
+    Args:
+        attribution: (H, W), signed.
+        image: (3, H, W) in [0, 1].
+        outlines: Colour -> (H, W) bool.
+        caption: What stands beneath it.
+    """
+    outlines = outlines or {}
+    if not attribution.any():
+        return Tile(np.ones(image.shape), ", ".join(filter(None, ("all zero", caption))), outlines)
+    size = np.abs(attribution)
+    limit = np.quantile(size, QUANTILE) or size.max()
+    colours = np.moveaxis(SIGNED(np.clip(attribution / limit, -1, 1) / 2 + 0.5)[..., :3], -1, 0)
+    # Multiplied, not blended: white stays faint image, and a full colour keeps its hue.
+    return Tile(colours * (1 - _FAINT * (1 - image.mean(axis=0))), caption, outlines)
 
 
 def grid(
@@ -46,9 +62,7 @@ def grid(
 ) -> Path:
     """Draw images and their attributions as one sheet: a row a sample, the image first, then a column an explainer.
 
-    Red speaks for the explained class, blue against it, white says nothing. Every map has its own limits, symmetric
-    about zero, at the 99.5th percentile of |a| (at the maximum where that is zero): colours tell where, not how much.
-    A map that is zero everywhere is drawn white and says so. The evidence's mask is outlined in green.
+    Maps are drawn as `map_tile` says. The evidence's mask is outlined in green.
 
     Args:
         images: (N, 3, H, W) in [0, 1].
@@ -65,22 +79,12 @@ def grid(
         ValueError: there is no image, or shapes do not agree.
     """
     _check(images, attributions, masks, titles)
-    n_columns = 1 + len(attributions)
-    figure = Figure(figsize=(_CELL * n_columns + 1.3, _CELL * len(images) + 0.8), layout="compressed")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(len(images), n_columns, squeeze=False)
-    for row, image in enumerate(images):
-        mask = None if masks is None else masks[row, 0]
-        _draw_image(axes[row, 0], np.moveaxis(image, 0, -1), mask)
-        axes[row, 0].set_ylabel(wrapped(titles[row]), rotation=0, ha="right", va="center", fontsize=7, parse_math=False)
-        for column, maps in enumerate(attributions.values(), start=1):
-            _draw_map(axes[row, column], maps[row, 0], image.mean(axis=0), mask)
-    for axis, name in zip(axes[0], ("image", *attributions), strict=True):
-        axis.set_title(wrapped(name), fontsize=7, parse_math=False)
-    _draw_legend(figure, axes)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=dpi)
-    return path
+    rows = []
+    for at, (title, image) in enumerate(zip(titles, images, strict=True)):
+        outlines = {} if masks is None else {EVIDENCE: masks[at, 0]}
+        maps = [map_tile(of_all[at, 0], image, outlines) for of_all in attributions.values()]
+        rows.append(Row(title, [Tile(image, "", outlines), *maps]))
+    return sheet(rows, path, headings=("image", *attributions), signed=True, cell=_CELL, dpi=dpi)
 
 
 def attribution_grids(folder: Path, explainers: Collection[str] | None = None, n_rows: int = 20) -> list[Path]:
@@ -142,37 +146,3 @@ def _check(images: Array, attributions: Mapping[str, Array], masks: Array | None
     for name, maps in [*attributions.items(), *([("masks", masks)] if masks is not None else [])]:
         if maps.shape != (n, 1, height, width):
             raise ValueError(f"{name}: shape {maps.shape}, expected {(n, 1, height, width)}")
-
-
-def _draw_image(axis: Axes, image: Array, mask: Array | None) -> None:
-    axis.imshow(np.clip(image, 0, 1), interpolation="nearest")
-    _finish(axis, mask)
-
-
-def _draw_map(axis: Axes, attribution: Array, gray: Array, mask: Array | None) -> None:
-    if not attribution.any():
-        axis.imshow(np.ones((*attribution.shape, 3)))
-        axis.text(0.5, 0.5, "all zero", transform=axis.transAxes, ha="center", va="center", fontsize=7, color="0.4")
-        _finish(axis, mask)
-        return
-    size = np.abs(attribution)
-    limit = np.quantile(size, QUANTILE) or size.max()
-    colours = _COLOURS(np.clip(attribution / limit, -1, 1) / 2 + 0.5)[..., :3]
-    # Multiplied, not blended: white stays faint image, and a full colour keeps its hue.
-    axis.imshow(colours * (1 - _FAINT * (1 - gray[..., None])), interpolation="nearest")
-    _finish(axis, mask)
-
-
-def _finish(axis: Axes, mask: Array | None) -> None:
-    bare(axis)
-    if mask is not None:
-        outline(axis, mask, EVIDENCE)
-
-
-def _draw_legend(figure: Figure, axes: Array) -> None:
-    bar = figure.colorbar(
-        ScalarMappable(Normalize(-1, 1), _COLOURS), ax=axes, location="bottom", shrink=0.4, aspect=40, ticks=[-1, 0, 1]
-    )
-    bar.ax.set_xticklabels(["against", "0", "for the class"], fontsize=7)
-    bar.ax.tick_params(length=2)
-    bar.outline.set_linewidth(0.4)

@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
@@ -15,10 +18,15 @@ from numpy.typing import NDArray
 EVIDENCE, SHORTCUT = "#00a020", "#e000c0"
 """Colours of outlines: what speaks for the class, and what misleads."""
 
-_CELL, _CAPTION, _TITLE, _LEGEND = 1.0, 0.17, 1.35, 0.3
-"""From picture to picture, height of a caption, width of the rows' titles, height of the legend; inches."""
+SIGNED = colormaps["RdBu_r"]
+"""Colours of maps, from against the class to for it."""
+
+_CELL, _CAPTION, _TITLE, _LEGEND = 1.0, 0.1, 1.35, 0.3
+"""From picture to picture, height of a line of captions, width of the rows' titles, height of the legend; inches."""
+_LINE = 0.22
+"""Height of a row without pictures, inches."""
 _SIDE = 0.96
-"""Of a picture, inches: at 100 dots an inch a phantom of 96 pixels is drawn pixel for pixel."""
+"""Of a picture, over the distance of pictures: at 100 dots an inch a phantom of 96 pixels is drawn pixel for pixel."""
 
 Array = NDArray[Any]
 
@@ -42,14 +50,27 @@ class Row:
     tiles: Sequence[Tile]
 
 
-def sheet(rows: Sequence[Row], path: Path, legend: Mapping[str, str] | None = None, dpi: int = 100) -> Path:
+def sheet(
+    rows: Sequence[Row],
+    path: Path,
+    legend: Mapping[str, str] | None = None,
+    dpi: int = 100,
+    *,
+    headings: Sequence[str] = (),
+    signed: bool = False,
+    cell: float = _CELL,
+) -> Path:
     """Draw rows of pictures, the title of each row at its left, the caption of each picture beneath it.
 
     Args:
-        rows: From top to bottom; they may be of different lengths, and their pictures of different sizes.
+        rows: From top to bottom; they may be of different lengths, and their pictures of different sizes. A row
+            without pictures is a line of text.
         path: Where to write it; .png, .pdf or .svg by its suffix. Missing folders are made.
         legend: Colour -> what it outlines; drawn at the bottom.
         dpi: Dots an inch, for .png.
+        headings: What stands above the columns.
+        signed: Whether the colours of maps are explained at the bottom.
+        cell: From picture to picture, inches.
 
     Returns:
         The path.
@@ -59,21 +80,36 @@ def sheet(rows: Sequence[Row], path: Path, legend: Mapping[str, str] | None = No
     """
     _check(rows)
     n_columns = max(len(row.tiles) for row in rows)
-    bottom = _LEGEND if legend else 0.0
-    width, height = _TITLE + n_columns * _CELL, len(rows) * (_CELL + _CAPTION) + bottom
+    bottom = _LEGEND if legend or signed else 0.0
+    names = [wrapped(heading, int(14 * cell)) for heading in headings]
+    top = 0.12 * max((name.count("\n") + 1 for name in names), default=0)
+    captions = [[wrapped(tile.caption, int(21 * cell)) for tile in row.tiles] for row in rows]
+    n_lines = [max((text.count("\n") + 1 for text in of_row), default=0) for of_row in captions]
+    heights = [cell + 0.07 + n * _CAPTION if n else _LINE for n in n_lines]
+    width, height = _TITLE + n_columns * cell, sum(heights) + bottom + top
     figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
-    for number, row in enumerate(rows):
-        foot = height - (number + 1) * (_CELL + _CAPTION) + _CAPTION
-        title = wrapped(row.title, 20)
-        figure.text(0.08 / width, (foot + _CELL / 2) / height, title, va="center", fontsize=7, parse_math=False)
-        for column, tile in enumerate(row.tiles):
-            # Placed by hand: a layout engine needs seconds for a hundred pictures.
-            left, side = _TITLE + column * _CELL, _SIDE
-            _draw(figure.add_axes((left / width, foot / height, side / width, side / height)), tile)
+    # Placed by hand: a layout engine needs seconds for a hundred pictures.
+    for column, name in enumerate(names):
+        left = (_TITLE + (column + _SIDE / 2) * cell) / width
+        figure.text(left, 1 - top / height, name, ha="center", va="bottom", fontsize=7, parse_math=False)
+    foot = height - top
+    for row, texts, room in zip(rows, captions, heights, strict=True):
+        foot -= room
+        beneath = room - cell
+        title = wrapped(row.title, 20) if row.tiles else row.title
+        middle = foot + beneath + cell / 2 if row.tiles else foot + room / 2
+        figure.text(0.08 / width, middle / height, title, va="center", fontsize=7, parse_math=False)
+        for column, (tile, text) in enumerate(zip(row.tiles, texts, strict=True)):
+            left, side = _TITLE + column * cell, _SIDE * cell
+            place = (left / width, (foot + beneath) / height, side / width, side / height)
+            _draw(figure.add_axes(place), tile, text)
+    if signed:
+        _draw_scale(figure, width, height)
     if legend:
         handles = [Line2D([], [], color=colour, label=meaning) for colour, meaning in legend.items()]
-        figure.legend(handles=handles, loc="lower center", ncols=len(handles), frameon=False, fontsize=7)
+        look: Any = {"loc": "lower right" if signed else "lower center", "frameon": False, "fontsize": 7}
+        figure.legend(handles=handles, ncols=len(handles), **look)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=dpi)
     return path
@@ -124,9 +160,22 @@ def _check(rows: Sequence[Row]) -> None:
                 raise ValueError(f"{tile.caption}: an outline of {mask.shape} on an image of {tile.image.shape[1:]}")
 
 
-def _draw(axis: Axes, tile: Tile) -> None:
+def _draw(axis: Axes, tile: Tile, caption: str) -> None:
     axis.imshow(np.clip(np.moveaxis(tile.image, 0, -1), 0, 1), interpolation="antialiased")
     bare(axis)
     for colour, mask in tile.outlines.items():
         outline(axis, mask, colour, width=0.6)
-    axis.set_xlabel(tile.caption, fontsize=5.5, labelpad=1.5, parse_math=False)
+    axis.set_xlabel(caption, fontsize=5.5, labelpad=1.5, parse_math=False)
+
+
+def _draw_scale(figure: Figure, width: float, height: float) -> None:
+    """The colours of maps and what they say, at the foot of the sheet."""
+    axis = figure.add_axes(
+        ((_TITLE + 0.4) / width, 0.17 / height, min(1.6, width - _TITLE - 0.8) / width, 0.07 / height)
+    )
+    bar = figure.colorbar(
+        ScalarMappable(Normalize(-1, 1), SIGNED), cax=axis, orientation="horizontal", ticks=[-1, 0, 1]
+    )
+    axis.set_xticklabels(["against", "0", "for the class"], fontsize=5.5)
+    axis.tick_params(length=2, pad=1)
+    bar.outline.set_linewidth(0.4)

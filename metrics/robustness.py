@@ -13,7 +13,7 @@ from .perturb import gaussian_blur
 
 
 @dataclass(frozen=True)
-class _Augmentation(Metric, ABC):
+class Augmentation(Metric, ABC):
     """Spearman's rank correlation between the map and that of a transformed image, brought back.
 
     score = ρ(a(x), T⁻¹ a(T x)) over the pixels that stay in the image through T and T⁻¹, for the same target; T⁻¹
@@ -71,8 +71,8 @@ class _Augmentation(Metric, ABC):
 
 
 @dataclass(frozen=True)
-class Blur(_Augmentation):
-    """The image is blurred by a Gaussian. Score, range and undefined cases: see `_Augmentation`.
+class Blur(Augmentation):
+    """The image is blurred by a Gaussian. Score, range and undefined cases: see `Augmentation`.
 
     Args:
         sigma: Standard deviation of the Gaussian, as a fraction of the shorter side (0.01 of 224 is 2.2 pixels).
@@ -86,8 +86,8 @@ class Blur(_Augmentation):
 
 
 @dataclass(frozen=True)
-class Sharpen(_Augmentation):
-    """The image is sharpened: T x = x + amount · (x − smooth(x)). Score, range, nan: see `_Augmentation`.
+class Sharpen(Augmentation):
+    """The image is sharpened: T x = x + amount · (x − smooth(x)). Score, range, nan: see `Augmentation`.
 
     Args:
         amount: How much of the difference to the smoothed image (3 × 3 pixels, as in Pillow) is added.
@@ -102,8 +102,8 @@ class Sharpen(_Augmentation):
 
 
 @dataclass(frozen=True)
-class Rotation(_Augmentation):
-    """The image is rotated about its centre and the map is rotated back. See `_Augmentation` for score and nan.
+class Rotation(Augmentation):
+    """The image is rotated about its centre and the map is rotated back. See `Augmentation` for score and nan.
 
     Images and maps are interpolated bilinearly and the corners that come into view are black. Bringing the map
     back smooths it: a map that is pixel-fine noise stays below 1 even if the explainer rotates perfectly.

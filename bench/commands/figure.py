@@ -1,4 +1,4 @@
-"""`bench figure`: contact sheets of the images that tasks are about."""
+"""`bench figure`: contact sheets of the images that tasks are about, and of what explainers say about them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,13 +8,17 @@ import typer
 from rich.markup import escape
 
 from leaderboard.sheets import Row, sheet
+from metrics.robustness import Augmentation
 
-from ..catalog import catalog, select
+from .. import environment
+from ..catalog import Catalog, catalog, select, select_explainers
 from ..contact import LEGEND, no_samples, phantom_rows, sample_row
 from ..errors import UserError
-from .console import Data, Plugins, out, told, use_data
+from ..maps import map_rows
+from ..runner import Settings
+from .console import Data, Plugins, err, out, progress_bar, told, use_data
 
-figure = typer.Typer(help="Draw contact sheets of images.", no_args_is_help=True)
+figure = typer.Typer(help="Draw contact sheets of images and of heat maps.", no_args_is_help=True)
 
 Out = Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to draw it: .png, .pdf or .svg.")]
 Columns = Annotated[int, typer.Option(min=1, help="Images in a row.")]
@@ -57,12 +61,61 @@ def phantoms(
     _draw(rows, out_file)
 
 
-def _draw(rows: Sequence[Row], path: Path) -> None:
+@figure.command()
+def grid(
+    out_file: Out,
+    tasks: Annotated[str, typer.Option(help="Names or * patterns, comma-separated.")],
+    explainers: Annotated[str, typer.Option(help="Names or * patterns, comma-separated; '*': every one.")] = "",
+    augmentations: Annotated[
+        str, typer.Option(help="Also the images as these robustness metrics change them: names or * patterns.")
+    ] = "",
+    samples: Annotated[int, typer.Option(min=1, help="Images of each task: the first ones.")] = 6,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, or auto.")] = "auto",
+    dpi: Annotated[int, typer.Option(min=30, max=1200, help="Dots an inch, for .png.")] = 150,
+    data: Data = None,
+    plugins: Plugins = None,
+) -> None:
+    """Draw heat maps: a row an explainer, a column an image, task beneath task."""
+    use_data(data)
+    environment.compute_exactly()
+    found = catalog(plugins or ())
+    settings = Settings(Path(), environment.device_of(device), n_samples=samples)
+    chosen = select_explainers(found.explainers, explainers)
+    changes = _augmentations(found, augmentations)
+    rows, failures = [], []
+    with progress_bar() as bar:
+        for name, task in select(found.tasks, tasks, "task").items():
+            if reason := task.unavailable():
+                out.print(f"Skipped {name}: {escape(reason)}", soft_wrap=True, highlight=False)
+                continue
+            step = bar.add_task(name, total=(1 + len(changes)) * (1 + len(chosen)))
+            with told():
+                for made in map_rows(name, task, chosen, changes, settings):
+                    rows.append(made.row)
+                    failures += [f"Failed: {name}, {made.failure}"] if made.failure else []
+                    bar.advance(step)
+    _draw(rows, out_file, dpi=dpi, signed=True)
+    for line in failures:
+        err.print(escape(line), soft_wrap=True, highlight=False)
+    raise typer.Exit(1 if failures else 0)
+
+
+def _augmentations(found: Catalog, patterns: str) -> dict[str, Augmentation]:
+    known = {name: metric for name, metric in found.metrics.items() if isinstance(metric, Augmentation)}
+    chosen = select(found.metrics, patterns, "metric") if patterns else {}
+    if others := chosen.keys() - known.keys():
+        raise UserError(f"--augmentations {min(others)}: it changes no image; choose of {', '.join(known)}")
+    return {name: known[name] for name in chosen}
+
+
+def _draw(rows: Sequence[Row], path: Path, dpi: int = 100, signed: bool = False) -> None:
     if not rows:
         raise UserError("there is nothing to draw: no task that was chosen has samples here")
     if path.suffix not in (".png", ".pdf", ".svg"):
         raise UserError(f"--out {path}: give it the ending .png, .pdf or .svg")
     present = {colour for row in rows for tile in row.tiles for colour, mask in tile.outlines.items() if mask.any()}
     with told():
-        sheet(rows, path, {colour: meaning for colour, meaning in LEGEND.items() if colour in present})
+        sheet(
+            rows, path, {colour: meaning for colour, meaning in LEGEND.items() if colour in present}, dpi, signed=signed
+        )
     out.print(f"Drawn: {path} ({len(rows)} rows)", soft_wrap=True)

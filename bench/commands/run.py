@@ -12,7 +12,7 @@ from leaderboard import figures, record
 from leaderboard.table import leaderboard, render, to_rich
 
 from .. import environment
-from ..catalog import Catalog, catalog, select
+from ..catalog import Catalog, catalog, select, select_explainers
 from ..errors import UserError
 from ..runner import Event, Settings, n_steps, run_task
 from ..summary import Summary
@@ -55,10 +55,9 @@ def run(
 
 def _choose(found: Catalog, tasks: str, explainers: str, metrics: str) -> Catalog:
     """What to run: an empty choice is all of a kind, but for explainers that run on request."""
-    standard = {name: explainer for name, explainer in found.explainers.items() if not explainer.on_request}
     return Catalog(
         tasks=select(found.tasks, tasks or "*", "task"),
-        explainers=select(found.explainers, explainers, "explainer") if explainers else standard,
+        explainers=select_explainers(found.explainers, explainers),
         metrics=select(found.metrics, metrics or "*", "metric"),
     )
 

@@ -1,13 +1,18 @@
 """`bench figure`: sheets hold the samples of tasks, and every set of phantoms above the images that it imitates."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from bench.catalog import catalog
+from bench.catalog import catalog, select_explainers
 from bench.contact import no_samples, phantom_rows, sample_row
+from bench.maps import map_rows
+from bench.runner import Settings
+from explainers.base import Explainer
+from leaderboard.figures import map_tile
 from leaderboard.sheets import EVIDENCE, SHORTCUT
 from tasks.base import Sample, Task
 from tasks.phantoms.base import Phantoms
@@ -100,6 +105,9 @@ def test_samples_are_drawn_and_tasks_without_data_skipped(bench, tmp_path):
         (("samples", "--tasks", "brain_mri_vgg16", "--out", "x.png"), "nothing to draw"),
         (("samples", "--tasks", "brian", "--out", "x.png"), "no task is called 'brian'"),
         (("samples", "--tasks", "phantom_brain*", "--columns", "1", "--out", "x.doc"), "x.doc"),
+        (("grid", "--tasks", "brain_mri_vgg16", "--out", "x.png"), "nothing to draw"),
+        (("grid", "--tasks", "phantom_brain*", "--augmentations", "deletion", "--out", "x.png"), "changes no image"),
+        (("grid", "--tasks", "phantom_brain*", "--explainers", "grad_cm", "--out", "x.png"), "did you mean grad_cam"),
     ],
 )
 def test_what_cannot_be_drawn_is_one_line(bench, monkeypatch, tmp_path, arguments, complaint):
@@ -121,3 +129,59 @@ def _one_set() -> dict[str, Task]:
     name = "phantom_sars_cov_2_ct_vgg16"
     assert isinstance(TASKS[name].samples(), Phantoms)
     return {name: TASKS[name]}
+
+
+def settings(n_samples: int) -> Settings:
+    return Settings(Path(), torch.device("cpu"), n_samples=n_samples)
+
+
+def test_maps_stand_beneath_their_images():
+    task, entry = TASKS["phantom_brain_mri_vgg16"], catalog().explainers["lrp_epsilon_plus"]
+    steps = list(map_rows("mri", task, {"lrp": entry}, {}, settings(3)))
+    assert [step.failure for step in steps] == [None, None]
+    images, maps = (step.row for step in steps)
+    assert (images.title, maps.title) == ("mri", "lrp")
+    batch = next(iter(task.batches(3, 0, 3)))
+    assert np.array_equal([tile.image for tile in images.tiles], batch.inputs)
+    assert all(" → " in tile.caption for tile in images.tiles)
+    model = task.model()
+    attributions = entry(model, batch.inputs, model(batch.inputs).argmax(1))[:, 0].numpy()
+    for attribution, image, mask, tile in zip(attributions, batch.inputs, batch.masks, maps.tiles, strict=True):
+        wanted = map_tile(attribution, image.numpy())
+        assert abs(tile.image - wanted.image).max() < 0.05
+        assert np.array_equal(tile.outlines[EVIDENCE], mask[0])
+
+
+def test_augmented_images_stand_below_with_the_likeness_of_their_maps():
+    task, found = TASKS["phantom_brain_mri_vgg16"], catalog()
+    explainers = {name: found.explainers[name] for name in ("center", "constant")}
+    steps = list(map_rows("mri", task, explainers, {"rotation": found.metrics["rotation"]}, settings(2)))
+    titles = ["mri", "center", "constant", "mri\nrotation", "center\nrotation", "constant\nrotation"]
+    rows = {step.row.title: step.row for step in steps}
+    assert list(rows) == titles
+    upright, turned = rows["mri"].tiles[0], rows["mri\nrotation"].tiles[0]
+    assert not np.array_equal(upright.image, turned.image)
+    assert not np.array_equal(upright.outlines[EVIDENCE], turned.outlines[EVIDENCE])
+    assert {tile.caption for tile in rows["center\nrotation"].tiles} == {"ρ = 1.00"}
+    assert {tile.caption for tile in rows["constant\nrotation"].tiles} == {"undefined"}
+
+
+def test_an_explainer_that_fails_or_has_no_answer_is_a_line_of_the_sheet(bench, write, tmp_path):
+    plugin = write("toy = ToyTask()\nweights = Weights()\nfailing = Failing()")
+    common = ("figure", "grid", "--plugins", plugin, "--tasks", "toy", "--out", tmp_path / "grid.png")
+    answer = bench(*common, "--explainers", "weights,failing,grad_cam@2", "--samples", 2)
+    assert answer.status == 1
+    assert answer.err == "Failed: toy, failing: RuntimeError: the explainer is broken\n"
+    assert "(4 rows)" in answer.out
+    steps = list(map_rows("toy", *_toys(plugin), {}, settings(2)))
+    lines = [step.row.title for step in steps if not step.row.tiles]
+    assert lines == [
+        "failing: failed: RuntimeError: the explainer is broken",
+        "grad_cam@2: inapplicable: the model has 1 stages for images of this size: there is no stage 2",
+    ]
+    assert bench(*common, "--explainers", "weights,grad_cam@2", "--samples", 2).status == 0
+
+
+def _toys(plugin: Path) -> tuple[Task, dict[str, Explainer]]:
+    found = catalog((plugin,))
+    return found.tasks["toy"], select_explainers(found.explainers, "weights,failing,grad_cam@2")

@@ -41,6 +41,17 @@ def test_rows_go_down_and_columns_to_the_right_pixel_for_pixel(tmp_path: Path) -
     assert count(image, (0, 0, 1)) > 2 * 0.95 * SIDE * SIDE
 
 
+def test_headings_scale_and_captions_take_room_and_cover_no_picture(tmp_path: Path) -> None:
+    rows = [Row("", [Tile(RED), Tile(RED, "a caption that needs more lines than one")]), Row("a line of text", [])]
+    plain = pixels(sheet([Row("", [Tile(RED), Tile(RED)])], tmp_path / "plain.png"))
+    full = pixels(sheet(rows, tmp_path / "full.png", {SHORTCUT: "x"}, headings=("one", "two words"), signed=True))
+    assert full.shape[0] > plain.shape[0] + 50
+    assert full.shape[1] == plain.shape[1]
+    assert abs(count(full, (1, 0, 0)) - count(plain, (1, 0, 0))) < 0.02 * count(plain, (1, 0, 0))
+    tall = pixels(sheet(rows, tmp_path / "tall.png", cell=2.0))
+    assert count(tall, (1, 0, 0)) > 3.9 * count(plain, (1, 0, 0))
+
+
 def test_outlines_have_their_colours_where_the_mask_ends(tmp_path: Path) -> None:
     def drawn(outlines: dict[str, np.ndarray]) -> np.ndarray:
         black = np.zeros((3, SIDE, SIDE))
