@@ -58,7 +58,7 @@ class CAM(Explainer):
         by_stage = stages(found)
         if not 1 <= self.stage <= len(by_stage):
             raise InapplicableError(
-                f"the model has {len(by_stage)} stages for images of this size: there is no stage {self.stage}"
+                f"the model has {len(by_stage)} stages for images of this size, so no stage {self.stage}"
             )
         return by_stage[self.stage - 1]
 

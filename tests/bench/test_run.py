@@ -213,7 +213,7 @@ def test_a_stage_that_the_network_does_not_have_is_inapplicable(bench, write, tm
     common = ("run", "--tasks", "toy", "--plugins", write(TASK), "--metrics", "sparseness", "--results", tmp_path)
     answer = bench(*common, "--explainers", "grad_cam@1,grad_cam@2,noise")
     assert answer.status == 0, answer.err
-    assert "the model has 1 stages for images of this size: there is no stage 2" in answer.out
+    assert "the model has 1 stages for images of this size, so no stage 2" in answer.out
     assert record.read(record.path_of(tmp_path, "toy", "00000", "grad_cam@1")).origin["layer"] == "colors"
 
 
