@@ -11,15 +11,15 @@ dataset-wide XAI (zennit), 2021.
 """
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torchvision.transforms import Normalize, v2
-from zennit.attribution import Gradient
 from zennit.composites import EpsilonPlus
-from zennit.core import Composite, Hook, Stabilizer
+from zennit.core import Composite, Hook, RemovableHandleList, Stabilizer
 from zennit.rules import Epsilon, Flat, Pass, ZBox
 
 from .base import Explainer
@@ -45,9 +45,72 @@ class Propagation(Explainer):
         return logits * _one_hot(logits, targets)
 
     def attribute(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
-        with Gradient(*self.ruled(model, inputs)) as attributor:
-            relevance: Tensor = attributor(inputs.detach().clone(), lambda logits: self.start(logits, targets))[1]
-        return relevance.sum(dim=1, keepdim=True)
+        return together([self], model, inputs, targets)[0]
+
+
+def together(explainers: Sequence[Propagation], model: nn.Module, inputs: Tensor, targets: Tensor) -> list[Tensor]:
+    """The maps of several entries, from one forward pass of each network that they go back through.
+
+    Args:
+        explainers: Entries of this module.
+        model, inputs, targets: As explainers take them.
+
+    Returns:
+        For each explainer the (N, 1, H, W) that it answers alone, bit for bit.
+    """
+    ruled = [explainer.ruled(model, inputs) for explainer in explainers]
+    maps: dict[int, Tensor] = {}
+    for network in {id(network): network for network, _ in ruled}.values():
+        members = [at for at, (other, _) in enumerate(ruled) if other is network]
+        with torch.enable_grad(), _Switch(network, [ruled[at][1] for at in members]) as switch:
+            pixels = inputs.detach().clone().requires_grad_()
+            logits = network(pixels)
+            for number, at in enumerate(members):
+                switch.to(number)
+                start = explainers[at].start(logits, targets).detach()
+                (relevance,) = torch.autograd.grad(logits, pixels, start, retain_graph=at != members[-1])
+                maps[at] = relevance.sum(dim=1, keepdim=True)
+    return [maps[at] for at in range(len(explainers))]
+
+
+class _Switch:
+    """Within it, a network hands relevance back by one of several composites at a time."""
+
+    def __init__(self, network: nn.Module, composites: Sequence[Composite]) -> None:
+        self._hooks: dict[nn.Module, _OneOf] = {}
+        contexts: list[dict[str, Any]] = [{} for _ in composites]
+        for name, module in network.named_modules():
+            found = [of.module_map(context, name, module) for of, context in zip(composites, contexts, strict=True)]
+            if any(found):
+                self._hooks[module] = _OneOf([rule and rule.copy() for rule in found])
+
+    def to(self, number: int) -> None:
+        for hook in self._hooks.values():
+            hook.number = number
+
+    def __enter__(self) -> "_Switch":
+        self._handles = RemovableHandleList(hook.register(module) for module, hook in self._hooks.items())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._handles.remove()
+
+
+class _OneOf(Hook):  # type: ignore[misc]  # zennit is not typed
+    """A module's rules, one a composite, all of which have seen what the module was called with."""
+
+    def __init__(self, rules: Sequence[Hook | None]) -> None:
+        super().__init__()
+        self.number = 0
+        self._rules = rules
+
+    def forward(self, module: nn.Module, input: Any, output: Any) -> None:  # zennit's name
+        for rule in filter(None, self._rules):
+            rule.forward(module, input, output)
+
+    def backward(self, module: nn.Module, grad_input: Any, grad_output: Any) -> Any:
+        rule = self._rules[self.number]
+        return rule and rule.backward(module, grad_input, grad_output)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from zennit.attribution import Gradient
 from zennit.composites import EpsilonPlusFlat
 
 from bench.catalog import catalog
+from explainers import lrp
 from tasks.networks.architectures import vgg16, with_preprocessing
 
 pytestmark = [
@@ -145,3 +146,16 @@ def test_theirs(name: str, benchmark: Any, unit: float, model: nn.Module, images
         pytest.skip("captum refuses a ReLU that is used twice")
     with torch.random.fork_rng():
         measured(benchmark, unit, lambda: THEIRS[name](model, images.clone(), targets))
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_composites(
+    together: bool, benchmark: Any, unit: float, model: nn.Module, images: Tensor, targets: Tensor
+) -> None:
+    """The nine composites on the canonized network: each alone, and from one forward pass."""
+    entries = [entry for entry in ENTRIES.values() if isinstance(entry, lrp.LRP)]
+    benchmark.group = "lrp: nine composites"
+    if together:
+        measured(benchmark, unit, lambda: lrp.together(entries, model, images, targets))
+    else:
+        measured(benchmark, unit, lambda: [entry(model, images, targets) for entry in entries])

@@ -397,3 +397,29 @@ def test_alpha_and_beta_need_contributions_of_both_signs() -> None:
     torch.testing.assert_close(
         lrp.lrp_epsilon_alpha2_beta1(model, images, targets), lrp_epsilon_plus(model, images, targets)
     )
+
+
+def test_entries_together_answer_as_each_alone(network: nn.Module, images: Tensor, targets: Tensor) -> None:
+    entries = [entry for entry in vars(lrp).values() if isinstance(entry, lrp.Propagation)]
+    assert len(entries) == 10
+    for entry, together in zip(entries, lrp.together(entries, network, images, targets), strict=True):
+        assert torch.equal(together, entry(network, images, targets)), entry
+
+
+def test_entries_together_need_one_forward_pass(network: nn.Module, images: Tensor, targets: Tensor) -> None:
+    entries = [lrp.lrp_epsilon, lrp.lrp_epsilon_plus, lrp.lrp_epsilon_alpha2_beta1]
+    passes = []
+    handle = canonized(network)[0].register_forward_hook(lambda *_: passes.append(1))
+    with torch.enable_grad():
+        lrp.together(entries, network, images, targets)
+    handle.remove()
+    assert len(passes) == 1
+
+
+def test_entries_together_leave_no_hook_when_one_fails(build: Build, draw: Draw) -> None:
+    network, images, beyond = build("residual"), draw(2), torch.tensor([0, 5])
+    entries = [lrp.lrp_epsilon, lrp.lrp_epsilon_plus_uncanonized]
+    with torch.enable_grad(), pytest.raises(RuntimeError, match="num_classes"):
+        lrp.together(entries, network, images, beyond)
+    modules = [*network.modules(), *canonized(network)[0].modules()]
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in modules)
