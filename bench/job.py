@@ -31,6 +31,13 @@ class Job:
         self.seconds = 0.0
         self.n_forwarded = 0
 
+    @property
+    def all_zero(self) -> list[str]:
+        """The samples whose maps are 0 everywhere: legal, but no metric can say much about them."""
+        flags = [bool(flag) for made in self.explanations for flag in ~made.attributions.flatten(1).any(dim=1)]
+        ids = [sample for batch in self.decisions for sample in batch.ids]
+        return [sample for sample, flag in zip(ids, flags, strict=True) if flag] if flags else []
+
     def run(self) -> None:
         decisions = self.decisions
         began, before = time.perf_counter(), sum(batch.n_forwarded for batch in decisions)

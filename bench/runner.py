@@ -5,6 +5,7 @@ a killed run loses one explainer's work on one shard. All explainers of a shard 
 metrics share there is computed once.
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -256,6 +257,7 @@ class _TaskRunner:
             "seconds": f"{job.seconds:.3f}",
             "images": str(job.n_forwarded),
             "batch_size": str(self.settings.batch_size),
+            "all_zero": json.dumps(job.all_zero),
         }
         return replace(with_scores(remaining.kept, cells, scores), origin=origin)
 

@@ -64,7 +64,13 @@ def _notes(rows: pd.DataFrame, n_metrics: int) -> list[str]:
             for name, metrics in of_reason.groupby("explainer", sort=True, observed=True).metric
         ]
         notes.append(f"{status}: {' '.join(str(reason).split())} ({'; '.join(who)})")
-    return [*notes, *_undefined(rows)]
+    return [*notes, *_zero_maps(rows), *_undefined(rows)]
+
+
+def _zero_maps(rows: pd.DataFrame) -> list[str]:
+    counts = rows.drop_duplicates("explainer").set_index("explainer").n_zero_maps
+    told = [f"{explainer}: {count} {_plural('sample', count)}" for explainer, count in counts[counts > 0].items()]
+    return [f"maps that are 0 everywhere: {', '.join(told)}"] if told else []
 
 
 def _undefined(rows: pd.DataFrame) -> list[str]:

@@ -62,7 +62,8 @@ class Record:
     provenance: Mapping[str, str]
     """What must be equal for the record to be used again: settings, fingerprints, seed, versions, device."""
     origin: Mapping[str, str]
-    """What is kept for the reader: commit, time spent, images forwarded, layer, host."""
+    """What is kept for the reader: commit, time spent, images forwarded, layer; `all_zero`, the samples (a JSON list)
+    whose maps are 0 everywhere."""
     samples: Mapping[str, str]
     """Sample id -> fingerprint of its content."""
     cells: Mapping[str, Cell]
@@ -81,6 +82,8 @@ class Results:
     """task, shard, explainer, family, metric, category, higher_is_better, settings, status, reason."""
     samples: pd.DataFrame
     """task, sample, label, prediction, target, probability, outcome, mask_area."""
+    zero_maps: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["task", "explainer", "sample"]))
+    """task, explainer, sample: a row a map that is 0 everywhere."""
 
 
 def path_of(results: Path, task: str, shard: str, name: str) -> Path:
@@ -128,18 +131,20 @@ def load(results: Path) -> Results:
     Raises:
         ValueError: there is no record, or a file is no record.
     """
-    tables, cells = [], []
+    tables, cells, zeros = [], [], []
     for path in records(results):
         table = _read_table(path)
         head = _head(table.schema, path)
         task, explainer = head["task"], head["explainer"]
         tables.append(_with_names(table, task=task, explainer=explainer))
         shared = {"task": task, "shard": head["shard"], "explainer": explainer, "family": head["family"]}
+        zeros += [(task, explainer, sample) for sample in json.loads(head["origin"].get("all_zero", "[]"))]
         cells += [{**shared, "metric": metric, **vars(cell)} for metric, cell in head["cells"].items()]
     if not tables:
         raise ValueError(f"no records in {results}: fill it with `bench run`, or name another with --results")
     scores = pa.concat_tables(tables).unify_dictionaries().to_pandas()
-    return Results(scores=scores, cells=pd.DataFrame(cells), samples=_load_samples(results))
+    zero_maps = pd.DataFrame(zeros, columns=["task", "explainer", "sample"]).drop_duplicates()
+    return Results(scores, pd.DataFrame(cells), _load_samples(results), zero_maps)
 
 
 def _load_samples(results: Path) -> pd.DataFrame:

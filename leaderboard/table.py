@@ -29,7 +29,7 @@ COSTS = "runtime"
 
 COLUMNS = (
     *("task", "outcomes", "n_samples", "category", "metric", "higher_is_better", "explainer", "family", "control"),
-    *("n", "n_undefined", "mean", "low", "high", "rank", "best", "beats_controls", "status", "reason"),
+    *("n", "n_undefined", "n_zero_maps", "mean", "low", "high", "rank", "best", "beats_controls", "status", "reason"),
 )
 
 Array = NDArray[np.float64]
@@ -52,10 +52,11 @@ def leaderboard(
     Returns:
         task; outcomes (the cut, empty: all); n_samples (of the task, after the cut); category; metric;
         higher_is_better; explainer; family; control; n (samples that count); n_undefined (samples the metric is
-        not defined for: nan or infinite); mean, low, high (see `statistics.intervals`); rank, best,
-        beats_controls (see `statistics.judge`); status: "scored", "failed", "inapplicable", "partial" (some
-        shards scored, some not), "missing" (no record tells of it); reason: why there are no scores, or that
-        they were made with other settings of the metric than most of the column.
+        not defined for: nan or infinite); n_zero_maps (samples whose map is 0 everywhere, whatever the metric);
+        mean, low, high (see `statistics.intervals`); rank, best, beats_controls (see `statistics.judge`);
+        status: "scored", "failed", "inapplicable", "partial" (some shards scored, some not), "missing" (no record
+        tells of it); reason: why there are no scores, or that they were made with other settings of the metric than
+        most of the column.
 
         A sample that two shards share counts once. Rows are ordered by task, category, metric and explainer.
 
@@ -92,6 +93,7 @@ def _task_columns(
     scores, undefined = _matrices(results.scores, task, metrics.index, explainers.index, keep)
     control = (explainers == CONTROLS).to_numpy()
     states = cells.set_index(["metric", "explainer"])[["status", "reason"]]
+    zero_maps = _n_zero_maps(results.zero_maps[results.zero_maps.task == task], explainers.index, keep)
     known = results.samples[results.samples.task == task] if "task" in results.samples else None
     n_samples = scores.shape[2] if known is None or known.empty else known["sample"].nunique()
     n_samples = len(keep.unique()) if keep is not None else n_samples
@@ -102,9 +104,17 @@ def _task_columns(
         state = states.loc[metric].reindex(explainers.index)
         frame["status"] = state.status.fillna("missing").to_numpy()
         frame["reason"] = state.reason.fillna("").to_numpy()
-        frame = frame.assign(family=explainers.to_numpy(), control=control, n_undefined=undefined[index])
+        frame = frame.assign(
+            family=explainers.to_numpy(), control=control, n_undefined=undefined[index], n_zero_maps=zero_maps
+        )
         frame = frame.assign(task=task, n_samples=n_samples, metric=metric, category=category)
         yield frame.assign(higher_is_better=higher_is_better)
+
+
+def _n_zero_maps(zero_maps: pd.DataFrame, explainers: pd.Index, keep: pd.Series | None) -> NDArray[np.int64]:
+    counted = zero_maps if keep is None else zero_maps[zero_maps["sample"].isin(keep)]
+    sizes = counted.groupby("explainer").size().reindex(explainers, fill_value=0)
+    return np.asarray(sizes, dtype=np.int64)
 
 
 def _matrices(

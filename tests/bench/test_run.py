@@ -409,3 +409,14 @@ def test_all_runs_the_standard_explainers_and_names_or_patterns_any(bench, write
     ran = {path.stem for path in (tmp_path / "all" / "toy" / "00000").glob("*.parquet")} - {"samples"}
     assert ran == {name for name, explainer in catalog().explainers.items() if not explainer.on_request}
     assert {path.stem for path in (tmp_path / "some" / "toy" / "00000").glob("c*")} == {"center", "constant"}
+
+
+def test_maps_that_are_zero_everywhere_are_told(bench, write, tmp_path):
+    plugin = write("toy = ToyTask()\nweights = Weights()\nnothing = Weights(scale=0)")
+    choice = ("--plugins", plugin, "--tasks", "toy", "--explainers", "weights,nothing", "--metrics", "sparseness")
+    answer = bench("run", *choice, "--results", tmp_path, "--samples", 3)
+    assert answer.status == 0, answer.err
+    assert "maps that are 0 everywhere: nothing: 3 samples" in answer.out
+    kept = record.read(record.path_of(tmp_path, "toy", "00000", "nothing")).origin["all_zero"]
+    assert json.loads(kept) == ["toy-0", "toy-1", "toy-2"]
+    assert record.load(tmp_path).zero_maps.explainer.tolist() == ["nothing"] * 3

@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -114,6 +115,22 @@ def test_table_agrees_with_the_scores(table: pd.DataFrame, results: Results) -> 
 def test_undefined_scores_are_counted(table: pd.DataFrame) -> None:
     row = _row(table, "lrp", "sparseness")
     assert (row.n, row.n_undefined, row.n_samples) == (N - 5, 5, N)
+
+
+def test_maps_that_are_zero_everywhere_are_counted_in_the_cut(results: Results) -> None:
+    zero_maps = pd.DataFrame(
+        [("brain", "grad_cam", f"brain-{index:03d}") for index in range(4)] + [("shapes", "lrp", "shapes-000")],
+        columns=["task", "explainer", "sample"],
+    )
+    told = replace(results, zero_maps=zero_maps)
+    whole = leaderboard(told, tasks=["brain"])
+    counts = whole.groupby("explainer").n_zero_maps.agg(["min", "max"])
+    assert counts.loc["grad_cam"].tolist() == [4, 4]
+    assert counts.drop("grad_cam").eq(0).all(axis=None)
+    assert "maps that are 0 everywhere: grad_cam: 4 samples" in render(whole, "text")
+    cut = leaderboard(told, tasks=["brain"], outcomes=["true positive"])
+    assert set(cut[cut.explainer == "grad_cam"].n_zero_maps) == {2}
+    assert "0 everywhere" not in render(leaderboard(results), "text")
 
 
 def test_failed_and_inapplicable_cells_keep_their_reason(table: pd.DataFrame) -> None:
