@@ -35,11 +35,12 @@ _LRP = LRPEpsilonPlusFlat()
 
 @dataclass(frozen=True)
 class CRP(Explainer):
-    """The heat maps of the concepts that speak most for the decision, summed; of a layer that all of it goes through.
+    """The heat maps of the concepts that matter most for the decision, summed; of a layer that all of it goes through.
 
-    The concepts are the `n_concepts` channels with the largest relevance, signed; of equal ones the lower channel comes
-    first. The layer is a bottleneck (as `bottlenecks` has it) chosen by its depth, and `describe` names it. The map
-    sums to what these concepts contribute, less what biases below the layer keep. Costs as much as LRP.
+    They are the `n_concepts` channels with the largest relevance, signed; where the logit is negative, so that the
+    decision is against the class, with the most negative one. Of equal ones the lower channel comes first. The layer is
+    a bottleneck (as `bottlenecks` has it) chosen by its depth, and `describe` names it. The map sums to what these
+    concepts contribute, less what biases below the layer keep. Costs as much as LRP.
     """
 
     on_request: ClassVar[bool] = True
@@ -125,8 +126,18 @@ def conditional(
 
 
 def ranked(relevance: Tensor) -> Tensor:
-    """(N, C) relevance of channels -> (N, C) channels, the largest first; of equal ones the lower."""
-    return relevance.sort(dim=1, descending=True, stable=True).indices
+    """The channels by their share of the relevance that goes through the layer, the largest first.
+
+    Where that is negative in all, the class being spoken against, negative channels have the positive shares.
+
+    Args:
+        relevance: (N, C) as `concepts` gives it.
+
+    Returns:
+        (N, C) int64 channels; of equal ones the lower comes first.
+    """
+    direction = torch.where(relevance.sum(1, keepdim=True) < 0, -1, 1)
+    return (direction * relevance).sort(dim=1, descending=True, stable=True).indices
 
 
 class _Flow:

@@ -27,7 +27,7 @@ ROWS_PER_PAGE = 10
 QUANTILE = 0.995
 """Of |a|: what is as strong or stronger is drawn in the full colour, so that single pixels do not pale the rest."""
 
-_COLOURS = colormaps["RdBu_r"]
+COLOURS = colormaps["RdBu_r"]
 _CELL = 1.5
 """Side of a picture, inches."""
 _FAINT = 0.25
@@ -74,7 +74,7 @@ def grid(
         _draw_image(axes[row, 0], np.moveaxis(image, 0, -1), mask)
         axes[row, 0].set_ylabel(wrapped(titles[row]), rotation=0, ha="right", va="center", fontsize=7, parse_math=False)
         for column, maps in enumerate(attributions.values(), start=1):
-            _draw_map(axes[row, column], maps[row, 0], image.mean(axis=0), mask)
+            draw_map(axes[row, column], maps[row, 0], image.mean(axis=0), mask)
     for axis, name in zip(axes[0], ("image", *attributions), strict=True):
         axis.set_title(wrapped(name), fontsize=7, parse_math=False)
     _draw_legend(figure, axes)
@@ -149,7 +149,8 @@ def _draw_image(axis: Axes, image: Array, mask: Array | None) -> None:
     _finish(axis, mask)
 
 
-def _draw_map(axis: Axes, attribution: Array, gray: Array, mask: Array | None) -> None:
+def draw_map(axis: Axes, attribution: Array, gray: Array, mask: Array | None) -> None:
+    """Draw an attribution, (H, W), as `grid` does, over its image in gray, (H, W) in [0, 1]."""
     if not attribution.any():
         axis.imshow(np.ones((*attribution.shape, 3)))
         axis.text(0.5, 0.5, "all zero", transform=axis.transAxes, ha="center", va="center", fontsize=7, color="0.4")
@@ -157,7 +158,7 @@ def _draw_map(axis: Axes, attribution: Array, gray: Array, mask: Array | None) -
         return
     size = np.abs(attribution)
     limit = np.quantile(size, QUANTILE) or size.max()
-    colours = _COLOURS(np.clip(attribution / limit, -1, 1) / 2 + 0.5)[..., :3]
+    colours = COLOURS(np.clip(attribution / limit, -1, 1) / 2 + 0.5)[..., :3]
     # Multiplied, not blended: white stays faint image, and a full colour keeps its hue.
     axis.imshow(colours * (1 - _FAINT * (1 - gray[..., None])), interpolation="nearest")
     _finish(axis, mask)
@@ -171,7 +172,7 @@ def _finish(axis: Axes, mask: Array | None) -> None:
 
 def _draw_legend(figure: Figure, axes: Array) -> None:
     bar = figure.colorbar(
-        ScalarMappable(Normalize(-1, 1), _COLOURS), ax=axes, location="bottom", shrink=0.4, aspect=40, ticks=[-1, 0, 1]
+        ScalarMappable(Normalize(-1, 1), COLOURS), ax=axes, location="bottom", shrink=0.4, aspect=40, ticks=[-1, 0, 1]
     )
     bar.ax.set_xticklabels(["against", "0", "for the class"], fontsize=7)
     bar.ax.tick_params(length=2)
