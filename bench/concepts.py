@@ -25,6 +25,8 @@ _TAIL = 0.05
 """Of a heat map's weight, what is left out of a patch at each of its four sides."""
 _SMALLEST = 1 / 6
 """Of a patch's side, over the image's shorter one."""
+_LONGEST = 20
+"""Caption of a patch, characters."""
 
 Report = Callable[[int, int], None]
 
@@ -63,7 +65,8 @@ class Concept:
     share: float
     """Of the relevance that goes through the layer, over all decisions; negative: it speaks against the class."""
     n_top: int
-    """In how many of the decisions it is among the most relevant ones, as many as are listed."""
+    """In how many of the decisions it is among the `of_top` most relevant ones."""
+    of_top: int
     strongest: tuple[int, ...]
     """The decisions in which it has the largest relevance, the largest first."""
 
@@ -91,6 +94,15 @@ def class_index(task: Task, name: str | None) -> int:
     if name not in classes:
         raise UserError(f"no class is called {name!r}: choose among {', '.join(classes)}")
     return classes.index(name)
+
+
+def check_network(model: nn.Module) -> None:
+    """
+    Raises:
+        UserError: concepts cannot be found in this network; the reason is told.
+    """
+    if reason := crp_deep.inapplicable(model):
+        raise UserError(f"the network has no concepts to look for: {reason}")
 
 
 def decisions(
@@ -125,7 +137,7 @@ def decisions(
             "look at more by --images, or choose another --class"
         )
     inputs = torch.stack([sample.input for sample in kept])
-    truths = tuple(called(sample.label, classes) for sample in kept)
+    truths = tuple(called(sample.label, classes, _LONGEST).replace("_", " ") for sample in kept)
     return Decisions(classes[index], inputs, torch.full((len(kept),), index), truths, len(order))
 
 
@@ -133,10 +145,8 @@ def layer_names(model: nn.Module, inputs: Tensor, wanted: Iterable[str]) -> dict
     """Name of a layer -> what it is called here, for "deep", "middle", "shallow" and names of modules.
 
     Raises:
-        UserError: the network has no such layer, or cannot be canonized; the reason is told.
+        InapplicableError: no layer of the network has a depth.
     """
-    if reason := crp_deep.inapplicable(model):
-        raise UserError(f"the network has no concepts to look for: {reason}")
     found: dict[str, str] = {}
     for one in wanted:
         layer = LAYERS[one].describe(model, inputs[:1].to(_device(model)))["layer"] if one in LAYERS else one
@@ -162,6 +172,7 @@ def most_relevant(
             channel=channel,
             share=float(total[channel] / total.sum()),
             n_top=int(among[channel]),
+            of_top=n_concepts,
             strongest=tuple(strongest[:, channel].tolist()),
         )
         for channel in ranked(total[None])[0, :n_concepts].tolist()
@@ -184,7 +195,7 @@ def drawn(model: nn.Module, found: Decisions, concept: Concept, heading: str) ->
         Patch(found.inputs[one, :, box.top : box.bottom, box.left : box.right].numpy(), found.truths[one])
         for one, box in zip(chosen, boxes, strict=True)
     ]
-    often = f"top in {concept.n_top} of {len(found.inputs)}"
+    often = f"top {concept.of_top} in {concept.n_top} of {len(found.inputs)}"
     title = f"channel {concept.channel}\n{concept.share:.1%} of the relevance\n{often}"
     return ConceptRow(heading, title, found.inputs[chosen[0]].numpy(), heat.numpy(), boxes[0], patches)
 

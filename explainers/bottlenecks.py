@@ -61,18 +61,18 @@ def nearest(found: Mapping[fx.Node, int], maps: Mapping[fx.Node, Tensor], part: 
 
 
 def called(rebuilt: fx.GraphModule, step: fx.Node) -> str:
-    """The outermost module whose last step it is; where there is none, a name of its own in the graph."""
+    """The outermost module whose last step it is; of what is called as a function, where: `network.relu()`."""
     last = {name: other for other in rebuilt.graph.nodes for name in _within(other)}
-    return next((name for name in _within(step) if last[name] is step), step.name)
+    return next((name for name in _within(step) if last[name] is step), _as_function(step))
 
 
 def step_called(rebuilt: fx.GraphModule, name: str) -> fx.Node:
-    """The last step of the module of that name, or the step that `called` has no other name for.
+    """The last step of the module of that name, or the function that `called` names so.
 
     Raises:
         ValueError: there is neither.
     """
-    steps: list[fx.Node] = [step for step in rebuilt.graph.nodes if name in (step.name, *_within(step))]
+    steps: list[fx.Node] = [step for step in rebuilt.graph.nodes if name in (_as_function(step), *_within(step))]
     if not steps:
         raise ValueError(f"the canonized model has no layer {name!r}")
     return steps[-1]
@@ -96,6 +96,10 @@ class Recorder(fx.Interpreter):
 def _within(step: fx.Node) -> list[str]:
     """The modules in whose forward a step is, from the outermost on; a second use of one is `name@1`."""
     return list(step.meta.get("nn_module_stack") or ())
+
+
+def _as_function(step: fx.Node) -> str:
+    return ".".join([*_within(step)[-1:], f"{step.name.removeprefix('canonized_')}()"])
 
 
 def _on_the_way(rebuilt: fx.GraphModule) -> list[fx.Node]:

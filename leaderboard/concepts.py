@@ -53,7 +53,7 @@ class ConceptRow:
     """From the strongest on."""
 
 
-def concept_sheet(rows: Sequence[ConceptRow], title: str, path: Path, dpi: int = 120) -> Path:
+def concept_sheet(rows: Sequence[ConceptRow], title: str, path: Path, dpi: int = 100) -> Path:
     """Draw concepts: a row each, under the heading of its layer.
 
     In a row stand the image in which the concept has the largest relevance, framed where its first patch is from; the

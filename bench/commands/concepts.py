@@ -17,7 +17,17 @@ from tasks.base import Task
 
 from .. import environment
 from ..catalog import catalog, select
-from ..concepts import Concept, Decisions, class_index, decisions, drawn, layer_names, most_relevant, training_samples
+from ..concepts import (
+    Concept,
+    Decisions,
+    check_network,
+    class_index,
+    decisions,
+    drawn,
+    layer_names,
+    most_relevant,
+    training_samples,
+)
 from ..errors import UserError
 from .console import Data, Plugins, names, out, progress_bar, told, use_data
 from .skipping import SkipUnreadable, skipped_lines, skipping
@@ -55,6 +65,7 @@ def concepts(
         index = class_index(task, class_name)
         samples = training_samples(name, task)
         model = task.model().to(place)
+        check_network(model)
         found = decisions(model, samples, task.classes(), index, images, _step(bar, "looking through images"))
         where = _layers(model, found, layers)
         rows = {layer: most_relevant(model, found, layer, n_concepts, n_patches, _step(bar, layer)) for layer in where}
@@ -62,7 +73,8 @@ def concepts(
             heads = {layer: f"{kind}: {layer}" if kind != layer else layer for layer, kind in where.items()}
             drawings = [drawn(model, found, concept, heads[layer]) for layer in rows for concept in rows[layer]]
             concept_sheet(drawings, _title(name, found), out_file)
-    out.print(_table(_title(name, found), rows, where, len(found.inputs)))
+    out.print(escape(_title(name, found)), soft_wrap=True, highlight=False)
+    out.print(_table(rows, where, len(found.inputs)))
     for line in skipped_lines(name, task, ["train"]):
         out.print(escape(line), soft_wrap=True, highlight=False)
     if out_file is not None:
@@ -80,8 +92,11 @@ def _task(name: str, plugins: list[Path] | None) -> Task:
 
 
 def _layers(model: nn.Module, found: Decisions, wanted: str) -> dict[str, str]:
+    chosen = names(wanted)
+    if chosen is None:
+        raise UserError("--layers names none: choose deep, middle, shallow or a convolution by its name")
     try:
-        return layer_names(model, found.inputs, names(wanted) or ())
+        return layer_names(model, found.inputs, chosen)
     except InapplicableError as error:
         raise UserError(f"the network has no concepts to look for: {error}") from error
 
@@ -95,11 +110,12 @@ def _title(name: str, found: Decisions) -> str:
     return f"{name}: {len(found.inputs)} decisions for {found.name!r} among {found.n_seen} training images"
 
 
-def _table(title: str, rows: dict[str, list[Concept]], where: dict[str, str], n_decisions: int) -> Table:
-    table = Table(title=escape(title), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+def _table(rows: dict[str, list[Concept]], where: dict[str, str], n_decisions: int) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("layer", overflow="fold")
     table.add_column("", overflow="fold")
-    for column in ("channel", "share", "speaks", "top in"):
+    n_top = max(concept.of_top for found in rows.values() for concept in found)
+    for column in ("channel", "share", "speaks", f"in the top {n_top}"):
         table.add_column(column, justify="right", no_wrap=True)
     for layer, found in rows.items():
         table.add_section()

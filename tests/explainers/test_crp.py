@@ -34,14 +34,14 @@ REAL: dict[str, Callable[[], nn.Module]] = {
 }
 LAYERS = {
     "plain": ("5", "2", "2"),
-    "in_place": ("canonized_relu_2", "relu@1", "relu"),
+    "in_place": ("relu_2()", "relu@1", "relu"),
     "residual": ("6", "5", "3"),
-    "dense": ("canonized_relu_3", "cat_1", "stem"),
+    "dense": ("relu_3()", "cat_1()", "stem"),
     "squeezenet": ("network.features", "network.features.8", "network.features.5.squeeze_activation"),
     "vgg": ("network.features.29", "network.features.20", "network.features.8"),
     "resnet18": ("network.layer4", "network.layer3.0", "network.layer1"),
     "resnet50": ("network.layer4", "network.layer3.3", "network.layer2.1"),
-    "densenet121": ("canonized_relu", "network.features.transition3.relu", "network.features.transition2.conv"),
+    "densenet121": ("network.relu()", "network.features.transition3.relu", "network.features.transition2.conv"),
     "vgg16": ("network.features.29", "network.features.20", "network.features.8"),
 }
 """Deep, middle and shallow. Depths of the deepest: 2, 3, 5, 4, 17, 13, 17, 49, 120, 13."""
@@ -258,10 +258,10 @@ def test_how_many_go_back_at_a_time_does_not_matter(
     build: Build, draw: Draw, targets: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, images, channels = build("dense").double(), draw(4).double(), torch.arange(13).expand(4, -1)
-    whole = conditional(model, images, targets, "canonized_relu_3", channels)
+    whole = conditional(model, images, targets, "relu_3()", channels)
     for at_once in (1, 9, 1000):
         monkeypatch.setattr(crp, "AT_ONCE", at_once)
-        assert close(conditional(model, images, targets, "canonized_relu_3", channels), whole, 1e-12)
+        assert close(conditional(model, images, targets, "relu_3()", channels), whole, 1e-12)
 
 
 def test_the_rules_may_be_others(build: Build, draw: Draw, targets: Tensor) -> None:
