@@ -19,7 +19,7 @@ from .sheets import bare, wrapped
 BOX = "#ffb000"
 """Colour of the frame about the first patch, in its image."""
 
-_SIDE, _GAP, _CAPTION, _TITLE, _HEADING, _TOP, _BOTTOM = 1.15, 0.08, 0.17, 1.45, 0.3, 0.62, 0.34
+_SIDE, _GAP, _CAPTION, _TITLE, _HEADING, _TOP, _BOTTOM = 1.1, 0.08, 0.17, 1.45, 0.3, 0.62, 0.34
 """Of a picture, between pictures, of a caption, of the rows' titles, of a layer's heading, above and below; inches."""
 _APART = 0.14
 """Between what is said of one image and the patches; inches."""
