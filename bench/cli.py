@@ -7,6 +7,7 @@ import typer
 from rich.markup import escape
 
 from .commands.check_data import check_data
+from .commands.concepts import concepts
 from .commands.console import err
 from .commands.data import data
 from .commands.evaluate import evaluate
@@ -32,6 +33,7 @@ app.add_typer(figure, name="figure")
 app.command()(table)
 app.command()(train)
 app.command()(evaluate)
+app.command()(concepts)
 app.add_typer(lungs, name="lungs")
 
 _INTERRUPTED = 130

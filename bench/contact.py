@@ -72,12 +72,12 @@ def _tile(sample: Sample, classes: Sequence[str], masks: bool) -> Tile:
     outlines = {EVIDENCE: sample.mask, SHORTCUT: sample.shortcut} if masks else {}
     return Tile(
         image=sample.input.numpy(),
-        caption=_called(sample.label, classes),
+        caption=called(sample.label, classes),
         outlines={colour: mask[0].numpy() for colour, mask in outlines.items() if mask is not None},
     )
 
 
-def _called(label: Tensor, classes: Sequence[str], longest: int = 24) -> str:
+def called(label: Tensor, classes: Sequence[str], longest: int = 24) -> str:
     """The class; of many labels those that hold, as many as have room."""
     if label.ndim == 0:
         return classes[int(label)]

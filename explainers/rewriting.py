@@ -61,6 +61,7 @@ def put(rebuilt: fx.GraphModule, node: fx.Node, module: nn.Module, args: tuple[A
     rebuilt.add_submodule(name, module)
     with rebuilt.graph.inserting_before(node):
         new = rebuilt.graph.call_module(name, args)
+    new.meta = dict(node.meta)  # the module in whose forward it is called
     node.replace_all_uses_with(new)
     rebuilt.graph.erase_node(node)
     return new

@@ -17,7 +17,7 @@ hands on between none and all.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -55,9 +55,27 @@ class Layer:
     @property
     def channelwise(self) -> bool:
         """One input to an output: what is left of a batch norm."""
-        conv = self.module
-        single = isinstance(conv, nn.Conv2d) and conv.kernel_size == (1, 1) and conv.groups == conv.in_channels
-        return single and conv.in_channels == conv.out_channels
+        return is_channelwise(self.module)
+
+
+def is_channelwise(module: nn.Conv2d | nn.Linear) -> bool:
+    """Whether a layer has one input to an output."""
+    single = isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.groups == module.in_channels
+    return single and module.in_channels == module.out_channels
+
+
+def depths(rebuilt: fx.GraphModule) -> dict[fx.Node, int]:
+    """How many layers with weights lie on the longest way from the pixels up to each step, the step itself among them.
+
+    Channelwise layers do not count, and so preprocessing does not.
+    """
+    found: dict[fx.Node, int] = {}
+    for node in rebuilt.graph.nodes:
+        module = rebuilt.get_submodule(node.target) if node.op == "call_module" else None
+        counts = isinstance(module, nn.Conv2d | nn.Linear) and not is_channelwise(module)
+        before = max((found[other] for other in node.all_input_nodes), default=0)
+        found[node] = before + counts
+    return found
 
 
 def layers(rebuilt: fx.GraphModule, preprocessing: tuple[str, ...], inputs: Tensor) -> Iterator[Layer]:
@@ -67,25 +85,20 @@ def layers(rebuilt: fx.GraphModule, preprocessing: tuple[str, ...], inputs: Tens
         rebuilt, preprocessing: As `canonized` gives them.
         inputs: (N, C, H, W) images of the size that is to be explained; their values do not matter.
     """
-    n_before: dict[fx.Node, int] = {}
+    depth = depths(rebuilt)
+    deepest = max([1, *depth.values()])
     nonnegative: dict[fx.Node, bool] = {}
-    found: list[tuple[Layer, int]] = []
     for node in rebuilt.graph.nodes:
-        n = max((n_before[other] for other in node.all_input_nodes), default=0)
         module = rebuilt.get_submodule(node.target) if node.op == "call_module" else None
-        sources = _sources(node)
-        above = bool(sources) and all(nonnegative[source] for source in sources)
+        taken = sources(node)
+        above = bool(taken) and all(nonnegative[source] for source in taken)
         if isinstance(module, nn.Conv2d | nn.Linear) and node.target not in preprocessing:
             bounds = partial(_input_bounds, rebuilt, node.target, inputs)
-            layer = Layer(node.target, module, 0.0, n == 0, above, _is_rectified(rebuilt, node), bounds)
-            n += not layer.channelwise
-            found.append((layer, n))
-        n_before[node] = n
+            first = not any(depth[other] for other in node.all_input_nodes)
+            rectified = _is_rectified(rebuilt, node)
+            yield Layer(node.target, module, depth[node] / deepest, first, above, rectified, bounds)
         moves = node.op in ("call_function", "call_method") or isinstance(module, _SAME_SIGN)
         nonnegative[node] = isinstance(module, nn.ReLU | nn.ReLU6) or (moves and above)
-    deepest = max([1, *(n for _, n in found)])
-    for layer, n in found:
-        yield replace(layer, depth=n / deepest)
 
 
 def _is_rectified(rebuilt: fx.GraphModule, node: fx.Node) -> bool:
@@ -93,9 +106,10 @@ def _is_rectified(rebuilt: fx.GraphModule, node: fx.Node) -> bool:
     return len(users) == len(node.users) and all(isinstance(user, nn.ReLU | nn.ReLU6) for user in users)
 
 
-def _sources(node: fx.Node) -> list[fx.Node]:
+def sources(node: fx.Node) -> list[fx.Node]:
     """The nodes that a node takes values from, not sizes."""
-    args = node.args if node.target is torch.broadcast_tensors else node.args[:1]
+    given = node.args or tuple(node.kwargs.values())
+    args = given if node.target is torch.broadcast_tensors else given[:1]
     nested = args[0] if len(args) == 1 and isinstance(args[0], list | tuple) else args
     return [other for other in nested if isinstance(other, fx.Node)]
 
