@@ -104,13 +104,18 @@ def _samples(task: Task, name: str, part: Part) -> Samples:
 
 
 def _chosen(n_candidates: int, n_samples: int | None, part: Part) -> Sequence[int]:
-    """Indices: the first of the held-out samples, which are balanced; of others, which may be sorted, spread evenly.
+    """Indices: the first of the held-out samples, which are balanced; of others, which may be sorted, a fixed draw.
+
+    Not every k-th one: classes that take turns would fall out of step.
 
     >>> _chosen(10, 4, "heldout"), _chosen(10, 4, "train")
-    ([0, 1, 2, 3], [0, 2, 5, 7])
+    ([0, 1, 2, 3], [1, 4, 5, 7])
     """
     count = min(n_candidates, n_samples or n_candidates)
-    return list(range(count)) if part == "heldout" else [index * n_candidates // count for index in range(count)]
+    if part == "heldout":
+        return list(range(count))
+    draw = torch.randperm(n_candidates, generator=torch.Generator().manual_seed(0))
+    return sorted(draw[:count].tolist())
 
 
 def _predictions(
