@@ -6,6 +6,7 @@ given, handed on, left with its bias, and lost to ε. It uses nothing of zennit 
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import pytest
@@ -361,6 +362,36 @@ def test_relevance_is_conserved_in_networks_as_they_are_initialised(name: str, n
 def test_relevance_is_conserved_in_networks_that_were_trained(name: str, network: str) -> None:
     task = TASKS[network]
     check(name, task.model(), next(iter(task.batches(2))).inputs[:, :, :64, :64])
+
+
+@cache
+def taught(network: str) -> dict[str, Tensor]:
+    """Weights after a few steps of training on phantoms: those of the networks that no task here has."""
+    part = phantom_brain_mri_vgg16.part("train")
+    samples = [part[index] for index in range(24)]
+    images = F.interpolate(torch.stack([sample.input for sample in samples]), size=64)
+    labels = torch.stack([sample.label for sample in samples])
+    model = untrained(network).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        losses = []
+        for _ in range(12):
+            loss = F.cross_entropy(model(images), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+    assert losses[-1] < losses[0]
+    return model.state_dict()
+
+
+@pytest.mark.parametrize("network", sorted(NETWORKS.keys() - TASKS.keys()))
+@pytest.mark.parametrize("name", CONSERVING)
+def test_relevance_is_conserved_in_networks_that_were_taught_here(name: str, network: str) -> None:
+    model = untrained(network)
+    model.load_state_dict(taught(network))
+    check(name, model, next(iter(phantom_brain_mri_vgg16.batches(2))).inputs[:, :, :64, :64])
 
 
 @pytest.mark.parametrize("network", sorted(NETWORKS.keys() - {"mobilenet_v2"}))
