@@ -20,20 +20,22 @@ N_CLASSES = 5
 SIDE = 64
 """Of the images, in pixels."""
 
-_MBCONV = ((1, 3, 1, 32, 16, 1), (6, 3, 2, 16, 24, 2), (6, 5, 2, 24, 40, 2), (6, 3, 2, 40, 80, 3))
-_MBCONV += ((6, 5, 1, 80, 112, 3), (6, 5, 2, 112, 192, 4), (6, 3, 1, 192, 320, 1))
+_EFFICIENTNET_B0 = (
+    *((1, 3, 1, 32, 16, 1), (6, 3, 2, 16, 24, 2), (6, 5, 2, 24, 40, 2), (6, 3, 2, 40, 80, 3)),
+    *((6, 5, 1, 80, 112, 3), (6, 5, 2, 112, 192, 4), (6, 3, 1, 192, 320, 1)),
+)
 
 
 def _efficientnet_b0() -> nn.Module:
     """At a quarter of its width."""
-    setting = [MBConvConfig(*block, width_mult=0.25) for block in _MBCONV]
-    return models.EfficientNet(setting, dropout=0.2, num_classes=N_CLASSES, last_channel=320)
+    setting = [MBConvConfig(*block, width_mult=0.25) for block in _EFFICIENTNET_B0]
+    return with_preprocessing(models.EfficientNet(setting, dropout=0.2, num_classes=N_CLASSES, last_channel=320))
 
 
 def _convnext_tiny() -> nn.Module:
     """At an eighth of its width; blocks count from the start, as they do after training."""
     setting = [CNBlockConfig(12, 24, 3), CNBlockConfig(24, 48, 3), CNBlockConfig(48, 96, 9), CNBlockConfig(96, None, 3)]
-    return models.ConvNeXt(setting, layer_scale=0.5, num_classes=N_CLASSES)
+    return with_preprocessing(models.ConvNeXt(setting, layer_scale=0.5, num_classes=N_CLASSES))
 
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
@@ -44,8 +46,8 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "densenet121": partial(densenet121, N_CLASSES, width=1 / 4),
     "squeezenet1_0": lambda: with_preprocessing(models.squeezenet1_0(weights=None, num_classes=N_CLASSES)),
     "mobilenet_v2": lambda: with_preprocessing(models.mobilenet_v2(num_classes=N_CLASSES, width_mult=0.25)),
-    "efficientnet_b0": lambda: with_preprocessing(_efficientnet_b0()),
-    "convnext_tiny": lambda: with_preprocessing(_convnext_tiny()),
+    "efficientnet_b0": _efficientnet_b0,
+    "convnext_tiny": _convnext_tiny,
     "cnn": partial(cnn, N_CLASSES, width=1 / 4),
 }
 """Name -> a freshly initialised network: (N, 3, 64, 64) images in [0, 1] -> (N, 5) logits."""
@@ -85,8 +87,8 @@ def settled(network: nn.Module, images: Tensor) -> nn.Module:
 
     def settle(norm: nn.Module, args: tuple[Tensor]) -> None:
         variance, mean = torch.var_mean(args[0], dim=(0, 2, 3))
-        norm.running_mean.mul_(variance.sqrt()).add_(mean)  # type: ignore[operator, union-attr]
-        norm.running_var.mul_(variance)  # type: ignore[operator, union-attr]
+        norm.running_mean.mul_(variance.sqrt()).add_(mean)  # type: ignore[operator]
+        norm.running_var.mul_(variance)  # type: ignore[operator]
 
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     handles = [norm.register_forward_pre_hook(settle) for norm in norms]

@@ -1,4 +1,4 @@
-"""What a call could leave behind: all that can be seen of a model, of its arguments and of the process, before and after.
+"""What a call could leave behind: all that can be seen of model, arguments and process, before and after.
 
 Two looks at the same things are dicts from what is looked at to its state; `changed` compares them.
 """

@@ -12,7 +12,7 @@ from . import traces
 from .networks import SIDE, structures
 
 Build = Callable[[int], nn.Module]
-Key = tuple[torch.dtype, int, torch.device]
+Key = tuple[torch.dtype, torch.dtype, int, torch.device]
 
 
 class Case:
@@ -28,9 +28,11 @@ class Case:
         device: Where it is computed.
     """
 
-    def __init__(self, name: str, build: Build, images: Tensor | None = None, device: str = "cpu") -> None:
+    def __init__(
+        self, name: str, build: Build, images: Tensor | None = None, device: torch.device | None = None
+    ) -> None:
         self.name = name
-        self.device = torch.device(device)
+        self.device = device or torch.device("cpu")
         self._build = build
         self._made: dict[Key, tuple[nn.Module, traces.Look]] = {}
         self._used: set[Key] = set()
@@ -41,13 +43,26 @@ class Case:
         for row in ranked:
             targets.append(_first(row, targets))
         others = [_first(row, [target]) for row, target in zip(ranked, targets, strict=True)]
-        self.targets, self.other_targets = (torch.tensor(classes, device=device) for classes in (targets, others))
+        self.targets, self.other_targets = (torch.tensor(classes, device=self.device) for classes in (targets, others))
 
-    def network(self, dtype: torch.dtype = torch.float32, seed: int = 1, device: str | None = None) -> nn.Module:
-        """The network, one object for all who ask, as long as nobody changes it (`forget_changed`)."""
-        key = (dtype, seed, self.device if device is None else torch.device(device))
+    def network(
+        self,
+        dtype: torch.dtype = torch.float32,
+        seed: int = 1,
+        rounded: torch.dtype | None = None,
+        device: torch.device | None = None,
+    ) -> nn.Module:
+        """The network, one object for all who ask, as long as nobody changes it (`forget_changed`).
+
+        Args:
+            dtype: That it computes in.
+            seed: Of its weights.
+            rounded: To what dtype its weights are rounded before.
+            device: Other than the case's.
+        """
+        key = (dtype, rounded or torch.float32, seed, device or self.device)
         if key not in self._made:
-            network = self._build(seed).to(key[2], dtype)
+            network = self._build(seed).to(key[1]).to(key[3], dtype)
             self._made[key] = network, traces.of_model(network)
         self._used.add(key)
         return self._made[key][0]
