@@ -102,7 +102,7 @@ def _table(outcomes: Outcomes, seconds: Mapping[str, float]) -> Table:
         pad_edge=False,
         caption="✓ kept   ✗ broken: which checks   – not applicable",
     )
-    table.add_column("explainer", overflow="fold")
+    table.add_column("explainer", no_wrap=True)
     for network in networks:
         table.add_column(network, overflow="fold")
     table.add_column("s", justify="right", no_wrap=True)
