@@ -25,8 +25,9 @@ ROUNDING = 1e-5
 """Maps that differ by less are one map in float32."""
 SAME_IN_FLOAT64 = 1e-9
 """As much may the batch change in float64."""
-SAME_IN_FLOAT32 = 1e-3
-"""And in float32, for explainers that know no float64: convolutions choose their algorithm by the batch."""
+SAME_IN_FLOAT32 = 0.05
+"""And in float32, for explainers that know no float64. Convolutions choose their algorithm by the batch: most maps move
+by 1e-6, but where a value near a ReLU's kink is rounded to its other side, a pixel of a gradient moves by 1e-2."""
 FLOAT32_ERROR = 0.01
 """Sum of the differences of float32 and float64, by the sum of values. Not less, because a value near a ReLU's kink
 is rounded to its other side."""
@@ -61,7 +62,7 @@ def is_the_same_in_any_batch(trial: Trial) -> str | None:
     dtype, tolerance = (torch.float64, SAME_IN_FLOAT64) if exact else (torch.float32, SAME_IN_FLOAT32)
     whole = trial.exact if exact else trial.maps
     last = len(case.images) - 1
-    for rows, batch in (([last], "alone"), ([last, 0, last], "in another order")):
+    for rows, batch in (([0], "alone"), ([last, last], "without the others")):
         maps = trial.explain(case.network(dtype), case.images[rows].to(dtype), case.targets[rows])
         if (gap := _gap(maps, whole[rows])) > tolerance:
             return f"{batch} an image has another map: {_percent(gap)} ({dtype})"
@@ -91,7 +92,10 @@ def survives_an_exception(trial: Trial) -> str | None:
     for n_before, told in ((0, "the first"), (1, "a later")):
         images, targets = trial.case.images.clone(), trial.case.targets.clone()
         before = _look(network, images, targets)
-        if _swallows(trial.explainer, network, images, targets, n_before):
+        came_out = _comes_out(trial.explainer, network, images, targets, n_before)
+        if came_out is None:
+            break
+        if not came_out:
             return f"answers although {told} forward pass raised an exception"
         if left := traces.changed(before, _look(network, images, targets)):
             return f"after an exception in {told} forward pass changed: {_listed(left)}"
@@ -208,8 +212,8 @@ class _Interrupted(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _swallows(explainer: Explainer, network: nn.Module, images: Tensor, targets: Tensor, n_before: int) -> bool:
-    """Whether the explainer answers although an exception was raised in the middle of the pass behind n_before ones."""
+def _comes_out(explainer: Explainer, network: nn.Module, images: Tensor, targets: Tensor, n_before: int) -> bool | None:
+    """Whether an exception in the middle of the pass behind n_before ones comes out; None: there is no such pass."""
     with _Interrupted() as counting, torch.no_grad():
         network(images.clone())
     place = n_before * counting.n_steps + counting.n_steps // 2 + 1
@@ -217,8 +221,8 @@ def _swallows(explainer: Explainer, network: nn.Module, images: Tensor, targets:
         try:
             explainer(network, images, targets)
         except Exception:  # noqa: BLE001  # whatever it makes of the exception, it does not hide it
-            return False
-    return bool(interrupted.n_steps >= place)
+            return True
+    return False if interrupted.n_steps >= place else None
 
 
 def _knows_float64(trial: Trial) -> bool:

@@ -32,7 +32,7 @@ def examine(explainer: Explainer, case: Case) -> Outcome:
     except InapplicableError as error:
         reason = str(error)
     except Exception as error:  # noqa: BLE001  # an explainer is a plugin: it fails, and the line says why
-        return Outcome(failures={"map": _told(error)})
+        return Outcome(failures={"map": _told(error, explainer)})
     finally:
         case.forget_changed()
     return Outcome(reason) if reason is not None else Outcome(failures=_failures(trial))
@@ -44,7 +44,7 @@ def _failures(trial: Trial) -> dict[str, str]:
         try:
             complaint = check(trial)
         except Exception as error:  # noqa: BLE001  # as above
-            complaint = _told(error)
+            complaint = _told(error, trial.explainer)
         finally:
             trial.case.forget_changed()
         if complaint is not None:
@@ -52,7 +52,8 @@ def _failures(trial: Trial) -> dict[str, str]:
     return failures
 
 
-def _told(error: Exception) -> str:
-    """The exception in one line, and where it came from."""
-    last = extract_tb(error.__traceback__)[-1]
-    return f"{one_line(error)} ({Path(last.filename).name}, line {last.lineno})"
+def _told(error: Exception, explainer: Explainer) -> str:
+    """The exception in one line, and where in the explainer's own file it came from."""
+    file = type(explainer).attribute.__code__.co_filename
+    lines = [frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == file]
+    return one_line(error) + (f" ({Path(file).name}, line {lines[-1]})" if lines else "")
