@@ -15,7 +15,7 @@ import inspect
 import os
 import pkgutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -66,17 +66,28 @@ def select(entries: Mapping[str, Entry], patterns: str, kind: str) -> dict[str, 
     Raises:
         UserError: a name or pattern chooses none; the nearest names are offered.
     """
-    chosen: set[str] = set()
     whole = {f"{name}{key}": one for name, entry in entries.items() for key, one in _with_variants(entry).items()}
+    chosen = matching(whole, patterns, kind, f"`bench list {kind}s` shows them all")
+    return {name: entry for name, entry in whole.items() if name in chosen}
+
+
+def matching(names: Iterable[str], patterns: str, kind: str, hint: str) -> set[str]:
+    """The names that comma-separated names and `*` patterns choose; those with an `@` by patterns with one only.
+
+    Raises:
+        UserError: a name or pattern chooses none; the nearest names are offered, or else the hint.
+    """
+    chosen: set[str] = set()
+    whole = list(names)
     for pattern in filter(None, (part.strip() for part in patterns.split(","))):
         offered = [name for name in whole if ("@" in name) == ("@" in pattern)]
         found = fnmatch.filter(offered, pattern)
         if not found:
             near = difflib.get_close_matches(pattern, offered, n=3, cutoff=0.4)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"`bench list {kind}s` shows them all"
-            raise UserError(f"no {kind} is called {pattern!r}: {hint}")
+            told = f"did you mean {' or '.join(near)}?" if near else hint
+            raise UserError(f"no {kind} is called {pattern!r}: {told}")
         chosen.update(found)
-    return {name: entry for name, entry in whole.items() if name in chosen}
+    return chosen
 
 
 def select_explainers(entries: Mapping[str, Explainer], patterns: str) -> dict[str, Explainer]:

@@ -6,6 +6,7 @@ from typing import NoReturn
 import typer
 from rich.markup import escape
 
+from .commands.check import check
 from .commands.check_data import check_data
 from .commands.concepts import concepts
 from .commands.console import err
@@ -28,6 +29,7 @@ app = typer.Typer(
 app.command()(run)
 app.command("list")(list_entries)
 app.command()(data)
+app.command()(check)
 app.command("check-data")(check_data)
 app.add_typer(figure, name="figure")
 app.command()(table)

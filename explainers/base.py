@@ -25,6 +25,9 @@ class Explainer(ABC):
 
     on_request: ClassVar[bool] = False
     """Whether it runs only where a name or pattern asks for it, and not with `--all` alone."""
+    class_sensitive: ClassVar[bool] = True
+    """Whether another target has another map. False for a method whose definition has no class in it (the principal
+    component of the feature maps, say): its map is the same for every target."""
 
     def __call__(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
         """Explain one decision an image, also where the caller has switched gradients off.

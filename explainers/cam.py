@@ -152,6 +152,8 @@ class EigenCAM(CAM):
     pass.
     """
 
+    class_sensitive: ClassVar[bool] = False
+
     def coarse(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:  # noqa: ARG002
         with torch.no_grad():
             maps = self._chosen(feature_maps(model, inputs.detach().clone())[1]).maps

@@ -1,10 +1,8 @@
 """Small networks of every style that explainers meet, images for them, and the traces that a call could leave."""
 
-import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,6 +10,9 @@ from torch import Tensor, nn
 from torchvision import models
 from torchvision.transforms import Normalize
 
+from bench.contract.networks import as_if_trained, structures
+from bench.contract.traces import changed, of_arguments, of_model, of_process
+from bench.contract.trial import Case
 from tasks.networks.architectures import vgg16, with_preprocessing
 
 N_CLASSES = 4
@@ -128,34 +129,29 @@ def _one_thread() -> Iterator[None]:
 @pytest.fixture
 def trained() -> Callable[..., nn.Module]:
     """As if a network had been trained: its biases and batch norms are random; in eval mode, frozen."""
+    return as_if_trained
 
-    def change(network: nn.Module, seed: int = 1) -> nn.Module:
-        generator = torch.Generator().manual_seed(seed)
-        for module in network.modules():
-            if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
-                module.running_mean.normal_(0, 0.3, generator=generator)
-                module.running_var.uniform_(0.3, 2.0, generator=generator)
-                module.weight.data.uniform_(0.5, 1.5, generator=generator)
-                module.bias.data.normal_(0, 0.2, generator=generator)
-            elif isinstance(module, nn.Conv2d | nn.Linear):
-                spread = (2 / module.weight[0].numel()) ** 0.5
-                module.weight.data.normal_(0, spread, generator=generator)
-                if module.bias is not None:
-                    module.bias.data.normal_(0.05, 0.1, generator=generator)
-        return network.eval().requires_grad_(False)
 
-    return change
+def built(name: str, seed: int = 1) -> nn.Module:
+    """One of the small networks by its name, with the same weights for the same seed."""
+    with torch.random.fork_rng():
+        return as_if_trained(BUILD[name](), seed)
 
 
 @pytest.fixture
-def build(trained: Callable[..., nn.Module]) -> Callable[[str], nn.Module]:
-    """One of the small networks by its name, with the same weights every time."""
+def build() -> Callable[[str], nn.Module]:
+    return built
 
-    def make(name: str) -> nn.Module:
-        with torch.random.fork_rng():
-            return trained(BUILD[name]())
 
-    return make
+DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+
+
+@pytest.fixture(params=[(name, device) for device in DEVICES for name in BUILD], ids="-".join, scope="session")
+def case(request: pytest.FixtureRequest) -> Case:
+    """One of the small networks, as the checks of the contract want it."""
+    name, device = request.param
+    images = structures(2, SIDES.get(name, 16))
+    return Case(name, lambda seed: built(name, seed), images, torch.device(device))
 
 
 @pytest.fixture(params=list(BUILD))
@@ -173,9 +169,7 @@ def draw() -> Callable[..., Tensor]:
     """Smooth structures with some noise: (n, 3, side, side), each image another."""
 
     def make(n: int = 4, side: int = 16, seed: int = 2) -> Tensor:
-        generator = torch.Generator().manual_seed(seed)
-        smooth = F.interpolate(torch.rand(n, 3, 5, 5, generator=generator), size=(side, side), mode="bicubic")
-        return (smooth + 0.1 * torch.randn(smooth.shape, generator=generator)).clamp(0, 1)
+        return structures(n, side, seed)
 
     return make
 
@@ -192,33 +186,17 @@ def targets() -> Tensor:
 
 
 @pytest.fixture
-def traces() -> Callable[..., list[Any]]:
+def traces() -> Callable[..., dict[str, Any]]:
     """All that a call may not change: weights, modes, flags, hooks, gradients, tensors, random states."""
 
-    def look(model: nn.Module, *tensors: Tensor) -> list[Any]:
-        hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-        return [
-            [(name, tensor.clone()) for name, tensor in model.state_dict().items()],
-            [(name, type(part), part.training, getattr(part, "inplace", None)) for name, part in model.named_modules()],
-            [(name, list(getattr(part, kind))) for name, part in model.named_modules() for kind in hooks],
-            [(name, id(part), part.requires_grad, part.grad is None) for name, part in model.named_parameters()],
-            [(tensor.clone(), tensor.requires_grad, tensor.grad is None, tensor._backward_hooks) for tensor in tensors],
-            [torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()],
-            [torch.is_grad_enabled(), torch.get_default_dtype()],
-        ]
+    def look(model: nn.Module, *tensors: Tensor) -> dict[str, Any]:
+        arguments = of_arguments(**{f"argument {place}": tensor for place, tensor in enumerate(tensors)})
+        return of_model(model) | arguments | of_process()
 
     return look
 
 
 @pytest.fixture
-def same() -> Callable[[Any, Any], bool]:
-    """Whether two nested lists of anything, tensors among it, are equal bit for bit."""
-
-    def compare(one: Any, other: Any) -> bool:
-        if isinstance(one, torch.Tensor):
-            return torch.equal(one, other)
-        if isinstance(one, list | tuple):
-            return len(one) == len(other) and all(compare(*pair) for pair in zip(one, other, strict=True))
-        return bool(one == other)
-
-    return compare
+def same() -> Callable[[dict[str, Any], dict[str, Any]], bool]:
+    """Whether two looks at traces are equal bit for bit."""
+    return lambda one, other: not changed(one, other)
