@@ -15,6 +15,7 @@ from .commands.evaluate import evaluate
 from .commands.figure import figure
 from .commands.list import list_entries
 from .commands.lungs import lungs
+from .commands.profile import profile
 from .commands.run import run
 from .commands.table import table
 from .commands.train import train
@@ -36,6 +37,7 @@ app.command()(table)
 app.command()(train)
 app.command()(evaluate)
 app.command()(concepts)
+app.command()(profile)
 app.add_typer(lungs, name="lungs")
 
 _INTERRUPTED = 130

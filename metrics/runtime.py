@@ -10,14 +10,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from .base import Category, Explanation, Metric
 
-_MIB = 1024 * 1024
+MIB = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -45,16 +47,9 @@ class Seconds(Metric):
 
     def score(self, explanation: Explanation) -> Tensor:
         """(N,) seconds an image."""
-        times = [self._time(explanation) for _ in range(self.n_repeats)]
+        device = explanation.decisions.inputs.device
+        times = [seconds_of(lambda: _explain(explanation), device) for _ in range(self.n_repeats)]
         return _every_sample(explanation, statistics.median(times))
-
-    @staticmethod
-    def _time(explanation: Explanation) -> float:
-        _synchronize(explanation)
-        start = perf_counter()
-        _explain(explanation)
-        _synchronize(explanation)
-        return perf_counter() - start
 
 
 @dataclass(frozen=True)
@@ -72,15 +67,77 @@ class PeakMemory(Metric):
 
     def score(self, explanation: Explanation) -> Tensor:
         """(N,) MiB an image."""
-        gc.collect()
-        device = explanation.decisions.inputs.device
-        if device.type == "cuda":
-            growth = _device_growth(lambda: _explain(explanation), device)
-        elif device.type == "cpu":
-            growth = _resident_growth(lambda: _explain(explanation))
-        else:
-            growth = torch.nan
-        return _every_sample(explanation, growth / _MIB)
+        growth = memory_of(lambda: _explain(explanation), explanation.decisions.inputs.device)
+        return _every_sample(explanation, growth / MIB)
+
+
+@dataclass(frozen=True)
+class Passes(Metric):
+    """What explaining costs in forward passes, by counting operations: the same on every machine; lower is better.
+
+    The multiplications and additions of convolutions and matrix products while the first image of the batch is
+    explained, over those of one forward pass of it; the same value for every sample. A forward and backward pass down
+    to the pixels is 2, of which `gradient` has one and Integrated Gradients 32; a rule of LRP goes through a layer
+    several times. 0 for a map that knows nothing of the model. What is not a convolution or a matrix product (sorting,
+    superpixels) is not counted. nan: the model itself has neither.
+    """
+
+    category: ClassVar[Category] = Category.RUNTIME
+    higher_is_better: ClassVar[bool] = False
+
+    def score(self, explanation: Explanation) -> Tensor:
+        """(N,) forward passes an image."""
+        decisions = explanation.decisions
+        image, target = decisions.inputs[:1], decisions.targets[:1]
+        passes = passes_of(lambda: explanation.explain(decisions.model, image, target), decisions.model, image)
+        return torch.full((len(decisions.inputs),), passes, dtype=torch.float64)
+
+
+def seconds_of(work: Callable[[], object], device: torch.device) -> float:
+    """Wall time of the work; on CUDA the device has nothing left to do before and after."""
+    _synchronize(device)
+    start = perf_counter()
+    work()
+    _synchronize(device)
+    return perf_counter() - start
+
+
+def memory_of(work: Callable[[], object], device: torch.device) -> float:
+    """Bytes that the work takes at its peak over what was in use before; nan where that cannot be had."""
+    gc.collect()
+    if device.type == "cuda":
+        return _device_growth(work, device)
+    return _resident_growth(work) if device.type == "cpu" else torch.nan
+
+
+def passes_of(work: Callable[[], object], model: nn.Module, inputs: Tensor) -> float:
+    """Operations of the work over those of one forward pass of the images, (N, 3, H, W); nan if that has none."""
+    with torch.no_grad():
+        forward = _operations(lambda: model(inputs))
+    return _operations(work) / forward if forward else torch.nan
+
+
+class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Within it, operations of convolutions and matrix products are counted, forward and backward.
+
+    torch's own `FlopCounterMode` also keeps a book by module, by hooks that do not bear `torch.autograd.grad`.
+    """
+
+    n_operations: int = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        answer = func(*args, **(kwargs or {}))
+        count = flop_registry.get(func.overloadpacket)
+        if count is not None:
+            self.n_operations += count(*args, **(kwargs or {}), out_val=answer)
+        return answer
+
+
+def _operations(work: Callable[[], object]) -> int:
+    counting = _Counting()  # type: ignore[no-untyped-call]
+    with counting:
+        work()
+    return counting.n_operations
 
 
 def _explain(explanation: Explanation) -> Tensor:
@@ -88,8 +145,7 @@ def _explain(explanation: Explanation) -> Tensor:
     return explanation.explain(decisions.model, decisions.inputs, decisions.targets)
 
 
-def _synchronize(explanation: Explanation) -> None:
-    device = explanation.decisions.inputs.device
+def _synchronize(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -137,3 +193,4 @@ def _resident(field: str) -> int:
 
 seconds = Seconds()
 peak_memory = PeakMemory()
+passes = Passes()

@@ -2,16 +2,19 @@
 
 import time
 from collections.abc import Callable
-from types import SimpleNamespace
-from typing import Any, cast
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from explainers.base import Explainer
+from explainers.cam import grad_cam
+from explainers.gradient import DeepLiftShap, IntegratedGradients, SmoothGrad, gradient
+from explainers.lrp import lrp_epsilon
+from explainers.perturbation import RISE
 from metrics import runtime
 from metrics.base import Decisions, Explanation
-from metrics.runtime import Seconds, peak_memory, seconds
+from metrics.runtime import Seconds, passes, peak_memory, seconds
 
 Judge = Callable[..., Explanation]
 
@@ -82,17 +85,10 @@ def test_an_error_of_the_explainer_is_not_taken_for_missing_memory_figures(judge
         peak_memory(judge(maps, explain))
 
 
-def test_the_clock_waits_for_the_device(maps: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_clock_waits_for_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     events: list[str] = []
-
-    def explain(*_: object) -> Tensor:
-        events.append("explain")
-        return maps
-
     monkeypatch.setattr(torch.cuda, "synchronize", lambda _: events.append("synchronize"))
-    inputs = SimpleNamespace(device=torch.device("cuda"))
-    decisions = SimpleNamespace(inputs=inputs, model=None, targets=None)
-    runtime.Seconds._time(Explanation(cast(Any, decisions), maps, explain))
+    runtime.seconds_of(lambda: events.append("explain"), torch.device("cuda"))
     assert events == ["synchronize", "explain", "synchronize"]
 
 
@@ -102,3 +98,59 @@ def test_memory_and_time_on_cuda(network: nn.Module, images: Tensor) -> None:
     explanation = Explanation(decisions, images[:, :1].cuda(), _holding(64))
     assert 6 * peak_memory(explanation)[0].item() == pytest.approx(64, rel=0.05)
     assert 0 < seconds(explanation)[0].item() < 1
+
+
+def test_passes_are_counted_by_hand() -> None:
+    """A convolution and a linear layer: k² · inputs · outputs · pixels, twice (multiply, add)."""
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2)).eval()
+    images, targets = torch.rand(2, 3, 8, 8), torch.tensor([0, 1])
+    convolution, linear = 2 * 9 * 3 * 4 * 36, 2 * 144 * 2
+
+    def backward(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        leaf = inputs.clone().requires_grad_()
+        with torch.enable_grad():
+            total = model(leaf).gather(1, targets[:, None]).sum()
+        return torch.autograd.grad(total, leaf)[0].sum(1, keepdim=True)
+
+    for parameter in network.parameters():
+        parameter.requires_grad_(False)
+    decisions = Decisions(network, images, targets)
+    n_forwarded = decisions.n_forwarded
+    score = passes(Explanation(decisions, torch.rand(2, 1, 8, 8), backward))
+    assert score.tolist() == [2.0, 2.0]
+    assert decisions.n_forwarded == n_forwarded
+
+    def convolution_alone(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:  # noqa: ARG001
+        return network[0](inputs).mean(1, keepdim=True)
+
+    score = passes(Explanation(decisions, torch.rand(2, 1, 8, 8), convolution_alone))
+    assert score[0].item() == pytest.approx(convolution / (convolution + linear))
+    nothing = passes(Explanation(decisions, torch.rand(2, 1, 8, 8), lambda _, inputs, __: inputs[:, :1]))
+    assert nothing.tolist() == [0.0, 0.0]
+
+
+def test_passes_of_a_model_without_products_are_undefined() -> None:
+    decisions = Decisions(nn.Flatten(), torch.rand(2, 3, 2, 2), torch.tensor([0, 1]))
+    assert passes(Explanation(decisions, torch.rand(2, 1, 2, 2), lambda _, inputs, __: inputs[:, :1])).isnan().all()
+
+
+@pytest.mark.parametrize(
+    ("explainer", "wanted"),
+    [
+        (gradient, 2),
+        (IntegratedGradients(n_steps=5), 10),
+        (SmoothGrad(n_samples=3), 6),
+        (DeepLiftShap(n_baselines=2), 2 + 2 * 2),
+        (grad_cam, 1),
+        (lrp_epsilon, 4),
+        (RISE(n_masks=7), 7),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_passes_are_those_that_the_method_needs(explainer: Explainer, wanted: float) -> None:
+    """LRP's ε rule: forward and back, and in each layer once more either way."""
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
+    network = nn.Sequential(network, nn.Flatten(), nn.Linear(8, 3)).eval().requires_grad_(False)
+    decisions = Decisions(network, torch.rand(2, 3, 16, 16), torch.tensor([0, 1]))
+    score = passes(Explanation(decisions, torch.rand(2, 1, 16, 16), explainer))
+    assert score[0].item() == pytest.approx(wanted, rel=0.01)
