@@ -28,9 +28,10 @@ SAME_IN_FLOAT64 = 1e-9
 SAME_IN_FLOAT32 = 0.05
 """And in float32, for explainers that know no float64. Convolutions choose their algorithm by the batch: most maps move
 by 1e-6, but where a value near a ReLU's kink is rounded to its other side, a pixel of a gradient moves by 1e-2."""
-FLOAT32_ERROR = 0.01
-"""Sum of the differences of float32 and float64, by the sum of values. Not less, because a value near a ReLU's kink
-is rounded to its other side."""
+FLOAT32_ERROR = 0.25
+"""Sum of the differences of float32 and float64, by the sum of values; of two unlike maps it is about 1. Most differ by
+1e-5. Methods that add up gradients at many points meet many kinks of ReLUs, which rounding crosses: on random deep
+networks expected_gradients differs by 0.04 (ResNet-50) and SmoothGrad by 0.11 (EfficientNet)."""
 CUDA_ERROR = 1e-4
 """The same in float64, between a GPU and the CPU."""
 OTHER_MODEL = 0.1
