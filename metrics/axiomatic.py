@@ -184,8 +184,7 @@ class InputInvariance(Metric):
         model, shifted = decisions.shared(self, lambda: self._shift(decisions))
         before = explanation.attributions.flatten(1).double()
         after = explanation.explain(model, shifted, decisions.targets).flatten(1).double()
-        distance, *lengths = (torch.linalg.vector_norm(maps, dim=1) for maps in (after - before, before, after))
-        return distance / sum(lengths)  # 0 / 0 where both maps are all-zero
+        return _length(after - before) / (_length(before) + _length(after))  # 0 / 0 where both maps are all-zero
 
     def _shift(self, decisions: Decisions) -> tuple[nn.Module, Tensor]:
         # A normalization, as models begin with: explainers that have a rule for each module know it as one.
@@ -203,6 +202,10 @@ def _logits(decisions: Decisions) -> Tensor:
 
 def _of_targets(decisions: Decisions, logits: Tensor) -> Tensor:
     return logits.gather(1, decisions.targets[:, None])[:, 0]
+
+
+def _length(maps: Tensor) -> Tensor:
+    return maps.square().sum(dim=1).sqrt()
 
 
 completeness = Completeness()
