@@ -170,13 +170,23 @@ class InputInvariance(Metric):
     2017; the shift is theirs.
 
     Args:
-        shift: What is added to all pixels of the images in [0, 1].
+        shift: What is added to all pixels of the images in [0, 1]. tolerance: Up to here a distance counts as 0. The
+        shifted pixels are rounded, which moves float32 maps by 1e-7 to
+            1e-4: who is best at that is no question of the explainer.
+
+    Raises:
+        ValueError: the tolerance is not in [0, 1).
     """
 
     category: ClassVar[Category] = Category.AXIOMATIC
     higher_is_better: ClassVar[bool] = False
     on_request: ClassVar[bool] = True
     shift: float = -1.0
+    tolerance: float = 1e-3
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.tolerance < 1:
+            raise ValueError(f"{self}: tolerance is from 0 to below 1")
 
     def score(self, explanation: Explanation) -> Tensor:
         """(N,) relative distance of the two maps."""
@@ -184,7 +194,8 @@ class InputInvariance(Metric):
         model, shifted = decisions.shared(self, lambda: self._shift(decisions))
         before = explanation.attributions.flatten(1).double()
         after = explanation.explain(model, shifted, decisions.targets).flatten(1).double()
-        return _length(after - before) / (_length(before) + _length(after))  # 0 / 0 where both maps are all-zero
+        distance = _length(after - before) / (_length(before) + _length(after))  # 0 / 0 where both maps are all-zero
+        return distance.masked_fill(distance <= self.tolerance, 0.0)
 
     def _shift(self, decisions: Decisions) -> tuple[nn.Module, Tensor]:
         # A normalization, as models begin with: explainers that have a rule for each module know it as one.

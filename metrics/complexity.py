@@ -148,10 +148,10 @@ class Checkerboard(Metric):
     period 2, 4, 8 …: the grid of s = 8 holds all three. With r = |a| less its mean over a window of s × s pixels,
     which is blind to what repeats with the grid and takes all that is smooth: the share η² = Var(mean of r by place)
     / Var(|a|), over the pixels that have a whole window, cropped to whole grids. Of n pixels that are shuffled the s²
-    places explain c = (s² − 1) / (n − 1) on average: the score is (η² − c) / (1 − c). In about [−c, 1], lower is
-    better: 1 for a map that is nothing but a grid, 0 on average for white noise, −c to 0 for smooth maps. Scaling,
-    also by a negative number, changes nothing. nan: the map is constant or all-zero where it is looked at, or the
-    image is smaller than 3s − 1 pixels.
+    places explain c = (s² − 1) / (n − 1) on average: the score is (η² − c) / (1 − c), and 0 where that is negative,
+    since smooth maps have less than chance. In [0, 1], lower is better: 1 for a map that is nothing but a grid, below
+    c / 10 on average for white noise, 0 for smooth maps. Scaling, also by a negative number, changes nothing. nan: the
+    map is constant or all-zero where it is looked at, or the image is smaller than 3s − 1 pixels.
 
     Nothing is wrong with the explainer where the network itself looks at every s-th pixel only: compare explainers of
     one network, and networks with care. Therefore on request.
@@ -188,7 +188,7 @@ class Checkerboard(Metric):
         by_place = (looked_at - local_mean).unfold(2, s, s).unfold(3, s, s).mean(dim=(2, 3))
         share = by_place.var(dim=(1, 2, 3), correction=0) / looked_at.var(dim=(1, 2, 3), correction=0)
         chance = (s**2 - 1) / (rows * columns - 1)
-        return ((share - chance) / (1 - chance)).where(_varies(looked_at[:, 0]), torch.nan)
+        return ((share - chance) / (1 - chance)).clamp(0, 1).where(_varies(looked_at[:, 0]), torch.nan)
 
 
 def _ascending(explanation: Explanation) -> Tensor:

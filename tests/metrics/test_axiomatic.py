@@ -274,6 +274,15 @@ def test_invariance_of_constant_zero_opposite_and_unrelated_maps(judge: Judge, m
         assert scores.tolist() == pytest.approx([wanted] * 6, abs=1e-6, nan_ok=True)
 
 
+def test_what_rounding_moves_is_no_difference(judge: Judge, maps: Tensor) -> None:
+    near, other = maps * (1 + 1e-3 * maps.flip(0).sign()), maps + 0.01 * maps.flip(0)
+    assert input_invariance(judge(maps, lambda *_: near)).tolist() == [0.0] * 6
+    assert bool((InputInvariance(tolerance=0.0)(judge(maps, lambda *_: near)) > 0).all())
+    assert bool((input_invariance(judge(maps, lambda *_: other)) > 0.001).all())
+    with pytest.raises(ValueError, match="tolerance is from 0 to below 1"):
+        InputInvariance(tolerance=-1e-3)
+
+
 def test_invariance_costs_one_explanation_and_no_forward_pass(judge: Judge, maps: Tensor) -> None:
     calls: list[Any] = []
 
