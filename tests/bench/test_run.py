@@ -420,3 +420,12 @@ def test_maps_that_are_zero_everywhere_are_told(bench, write, tmp_path):
     kept = record.read(record.path_of(tmp_path, "toy", "00000", "nothing")).origin["all_zero"]
     assert json.loads(kept) == ["toy-0", "toy-1", "toy-2"]
     assert record.load(tmp_path).zero_maps.explainer.tolist() == ["nothing"] * 3
+
+
+def test_metrics_of_shortcuts_are_inapplicable_where_no_shortcut_is_marked(bench, write, tmp_path):
+    choice = ("--plugins", write(TASK), "--tasks", "toy", "--explainers", "noise", "--metrics", "*shortcut_mass")
+    assert bench("run", *choice, "--results", tmp_path).status == 0
+    cells = record.read(record.path_of(tmp_path, "toy", "00000", "noise")).cells
+    assert cells.keys() == {"shortcut_mass", "unused_shortcut_mass"}
+    assert {cell.status for cell in cells.values()} == {record.Status.INAPPLICABLE}
+    assert {cell.reason for cell in cells.values()} == {"the task has no masks of shortcuts"}
