@@ -90,11 +90,14 @@ def matching(names: Iterable[str], patterns: str, kind: str, hint: str) -> set[s
     return chosen
 
 
-def select_explainers(entries: Mapping[str, Explainer], patterns: str) -> dict[str, Explainer]:
+Requestable = TypeVar("Requestable", Explainer, Metric)
+
+
+def select_standard(entries: Mapping[str, Requestable], patterns: str, kind: str) -> dict[str, Requestable]:
     """Those that names and patterns choose, as `select` says; those that run without being asked for where empty."""
     if patterns:
-        return select(entries, patterns, "explainer")
-    return {name: explainer for name, explainer in entries.items() if not explainer.on_request}
+        return select(entries, patterns, kind)
+    return {name: entry for name, entry in entries.items() if not entry.on_request}
 
 
 def _with_variants(entry: Entry) -> dict[str, Entry]:

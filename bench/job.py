@@ -71,6 +71,9 @@ class Job:
         if metric.needs_masks and any(batch.masks is None for batch in self.decisions):
             self.inapplicable[name] = "the task has no masks"
             return
+        if metric.needs_shortcuts and any(batch.shortcuts is None for batch in self.decisions):
+            self.inapplicable[name] = "the task has no masks of shortcuts"
+            return
         try:
             self.scores[name] = torch.cat([metric(explanation) for explanation in self.explanations])
         except Exception as error:  # noqa: BLE001  # a metric is a plugin: its cell fails, with the reason

@@ -184,8 +184,8 @@ def _bootstrap(values: Array) -> tuple[Array, Array]:
 
 
 def _interval(values: Array, method: Literal["BCa", "percentile"]) -> tuple[Array, Array]:
-    with warnings.catch_warnings():
-        # What cannot be corrected is nan, and handled.
+    with warnings.catch_warnings(), np.errstate(invalid="ignore"):
+        # What cannot be corrected is nan, and handled: scores that differ by rounding alone, for one.
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
         interval = stats.bootstrap(
             (values,),

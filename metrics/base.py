@@ -170,15 +170,21 @@ class Metric(ABC):
     category: ClassVar[Category]
     higher_is_better: ClassVar[bool]
     needs_masks: ClassVar[bool] = False
+    needs_shortcuts: ClassVar[bool] = False
+    on_request: ClassVar[bool] = False
+    """Whether it runs only where a name or pattern asks for it, and not with `--all` alone."""
 
     def __call__(self, explanation: Explanation) -> Tensor:
         """(N,) float64 scores on the CPU; nan: not defined for this sample.
 
         Raises:
-            ValueError: the metric's answer has a wrong shape or is infinite, or it needs masks and there are none.
+            ValueError: the metric's answer has a wrong shape or is infinite, or it needs masks (of the evidence, of
+                shortcuts) and there are none.
         """
         if self.needs_masks and explanation.decisions.masks is None:
             raise ValueError(f"{self}: needs masks, and the task has none")
+        if self.needs_shortcuts and explanation.decisions.shortcuts is None:
+            raise ValueError(f"{self}: needs masks of shortcuts, and the task has none")
         scores = self.score(explanation)
         if scores.shape != explanation.decisions.targets.shape:
             raise ValueError(f"{self}: one score a sample, not {tuple(scores.shape)}")

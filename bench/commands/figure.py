@@ -11,7 +11,7 @@ from leaderboard.sheets import Row, sheet
 from metrics.robustness import Augmentation
 
 from .. import environment
-from ..catalog import Catalog, catalog, select, select_explainers
+from ..catalog import Catalog, catalog, select, select_standard
 from ..contact import LEGEND, no_samples, phantom_rows, sample_row
 from ..errors import UserError
 from ..maps import map_rows
@@ -80,7 +80,7 @@ def grid(
     environment.compute_exactly()
     found = catalog(plugins or ())
     settings = Settings(Path(), environment.device_of(device), n_samples=samples)
-    chosen = select_explainers(found.explainers, explainers)
+    chosen = select_standard(found.explainers, explainers, "explainer")
     changes = _augmentations(found, augmentations)
     rows, failures = [], []
     with progress_bar() as bar:

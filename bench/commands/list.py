@@ -171,10 +171,10 @@ def _entry_table(title: str, entries: Mapping[str, Explainer] | Mapping[str, Met
         if isinstance(entry, Metric):
             kind += " ↑" if entry.higher_is_better else " ↓"
             told += " Needs masks." if entry.needs_masks else ""
+            told += " Needs masks of shortcuts." if entry.needs_shortcuts else ""
         elif variants := _variants(name, entry):
             told += f" Variants: {variants[0]} … {variants[-1]}."
-        if isinstance(entry, Explainer) and entry.on_request:
-            told += " On request."
+        told += " On request." if entry.on_request else ""
         table.add_row(name, kind, escape(_settings(entry)), escape(told))
     return table
 

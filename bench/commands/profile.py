@@ -13,7 +13,7 @@ from rich.table import Table
 from leaderboard.layout import number
 
 from .. import environment
-from ..catalog import catalog, select, select_explainers
+from ..catalog import catalog, select, select_standard
 from ..errors import UserError
 from ..profiling import Cost, costs, trace
 from .console import Data, Plugins, err, out, progress_bar, told, use_data
@@ -37,7 +37,7 @@ def profile(
     environment.compute_exactly()
     found = catalog(plugins or ())
     sizes = _sizes(batch_sizes)
-    chosen, place = select_explainers(found.explainers, explainers), environment.device_of(device)
+    chosen, place = select_standard(found.explainers, explainers, "explainer"), environment.device_of(device)
     measured: list[Cost] = []
     named = select(found.tasks, tasks, "task")
     with progress_bar() as bar:

@@ -12,7 +12,7 @@ from leaderboard import figures, record
 from leaderboard.table import leaderboard, render, to_rich
 
 from .. import environment
-from ..catalog import Catalog, catalog, select, select_explainers
+from ..catalog import Catalog, catalog, select, select_standard
 from ..errors import UserError
 from ..runner import Event, Settings, n_steps, run_task
 from ..summary import Summary
@@ -21,10 +21,12 @@ from .skipping import SkipUnreadable, skipped_lines, skipping
 
 
 def run(
-    everything: Annotated[bool, typer.Option("--all", help="Every task, metric and standard explainer.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every task; every explainer and metric but those on request.")
+    ] = False,
     tasks: Annotated[str, typer.Option(help="Names or * patterns, comma-separated.")] = "",
     explainers: Annotated[str, typer.Option(help="Names or * patterns, comma-separated; '*': every one.")] = "",
-    metrics: Annotated[str, typer.Option(help="Names or * patterns, comma-separated.")] = "",
+    metrics: Annotated[str, typer.Option(help="Names or * patterns, comma-separated; '*': every one.")] = "",
     samples: Annotated[int, typer.Option(min=1, help="At most so many samples of each task.")] = 8,
     batch_size: Annotated[int, typer.Option(min=1, help="Images explained at a time.")] = 16,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, or auto.")] = "auto",
@@ -54,11 +56,11 @@ def run(
 
 
 def _choose(found: Catalog, tasks: str, explainers: str, metrics: str) -> Catalog:
-    """What to run: an empty choice is all of a kind, but for explainers that run on request."""
+    """What to run: an empty choice is all of a kind, but for what runs on request."""
     return Catalog(
         tasks=select(found.tasks, tasks or "*", "task"),
-        explainers=select_explainers(found.explainers, explainers),
-        metrics=select(found.metrics, metrics or "*", "metric"),
+        explainers=select_standard(found.explainers, explainers, "explainer"),
+        metrics=select_standard(found.metrics, metrics, "metric"),
     )
 
 

@@ -33,9 +33,10 @@ def test_table_fits_a_terminal_of_100_columns(bench, results, monkeypatch):
 def test_controls_have_neither_rank_nor_mark(bench, results):
     out = bench("table", "--results", results, "--family", "complexity").out
     control = next(line for line in out.splitlines() if line.startswith("noise"))
-    assert re.fullmatch(r"noise +[\d.]+ *", control)
+    assert not re.search(r"[*†¹²]", control)
+    assert re.search(r"\d\.\d", control)
     ranked = next(line for line in out.splitlines() if line.startswith("gradient"))
-    assert re.fullmatch(r"gradient +[\d.]+\*¹†? *", ranked)
+    assert re.search(r"\d\.\d+\*¹", ranked)
 
 
 def test_table_is_cut_by_task_family_and_outcome(bench, results, tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.catalog import catalog, select_explainers
+from bench.catalog import catalog, select_standard
 from bench.contact import no_samples, phantom_rows, sample_row
 from bench.maps import map_rows
 from bench.runner import Settings
@@ -184,4 +184,4 @@ def test_an_explainer_that_fails_or_has_no_answer_is_a_line_of_the_sheet(bench, 
 
 def _toys(plugin: Path) -> tuple[Task, dict[str, Explainer]]:
     found = catalog((plugin,))
-    return found.tasks["toy"], select_explainers(found.explainers, "weights,failing,grad_cam@2")
+    return found.tasks["toy"], select_standard(found.explainers, "weights,failing,grad_cam@2", "explainer")

@@ -411,6 +411,17 @@ def test_all_runs_the_standard_explainers_and_names_or_patterns_any(bench, write
     assert {path.stem for path in (tmp_path / "some" / "toy" / "00000").glob("c*")} == {"center", "constant"}
 
 
+def test_all_judges_by_the_standard_metrics_and_names_or_patterns_any(bench, write, tmp_path):
+    plugin = write("toy = ToyTask()")
+    choice = ("--plugins", plugin, "--tasks", "toy", "--explainers", "center", "--samples", 2)
+    assert bench("run", *choice, "--results", tmp_path / "all").status == 0
+    assert bench("run", *choice, "--metrics", "*", "--results", tmp_path / "every").status == 0
+    cells = {name: set(record.load(tmp_path / name).cells.metric) for name in ("all", "every")}
+    metrics = catalog().metrics
+    assert cells["every"] == set(metrics)
+    assert cells["all"] == {name for name, metric in metrics.items() if not metric.on_request} < set(metrics)
+
+
 def test_maps_that_are_zero_everywhere_are_told(bench, write, tmp_path):
     plugin = write("toy = ToyTask()\nweights = Weights()\nnothing = Weights(scale=0)")
     choice = ("--plugins", plugin, "--tasks", "toy", "--explainers", "weights,nothing", "--metrics", "sparseness")
@@ -420,3 +431,12 @@ def test_maps_that_are_zero_everywhere_are_told(bench, write, tmp_path):
     kept = record.read(record.path_of(tmp_path, "toy", "00000", "nothing")).origin["all_zero"]
     assert json.loads(kept) == ["toy-0", "toy-1", "toy-2"]
     assert record.load(tmp_path).zero_maps.explainer.tolist() == ["nothing"] * 3
+
+
+def test_metrics_of_shortcuts_are_inapplicable_where_no_shortcut_is_marked(bench, write, tmp_path):
+    choice = ("--plugins", write(TASK), "--tasks", "toy", "--explainers", "noise", "--metrics", "*shortcut_mass")
+    assert bench("run", *choice, "--results", tmp_path).status == 0
+    cells = record.read(record.path_of(tmp_path, "toy", "00000", "noise")).cells
+    assert cells.keys() == {"shortcut_mass", "unused_shortcut_mass"}
+    assert {cell.status for cell in cells.values()} == {record.Status.INAPPLICABLE}
+    assert {cell.reason for cell in cells.values()} == {"the task has no masks of shortcuts"}

@@ -62,6 +62,14 @@ def test_interval_of_equal_scores_is_the_score(n: int, value: float) -> None:
     assert [float(part[0]) for part in intervals(np.full((n, 1), value))] == [n, value, value, value]
 
 
+@pytest.mark.parametrize("n", [3, 8])
+def test_interval_of_scores_that_differ_by_rounding_alone_is_as_narrow(n: int) -> None:
+    scores = np.full((n, 1), 2.0)
+    scores[0] = np.nextafter(2.0, 3.0)
+    _, mean, low, high = intervals(scores)
+    np.testing.assert_allclose([mean, low, high], 2.0, rtol=1e-15)
+
+
 def test_interval_of_nothing_is_nan() -> None:
     n, *rest = intervals(np.full((5, 2), np.nan))
     assert n.tolist() == [0, 0]

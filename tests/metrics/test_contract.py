@@ -36,7 +36,10 @@ def part(network: nn.Module, images: Tensor, masks: Tensor, explain: Explain) ->
     def make(rows: list[int], batch_size: int = 32, device: str = "cpu") -> Explanation:
         names = tuple(NAMES[row] for row in rows)
         inputs, inside = images[rows].to(device), masks[rows].to(device)
-        decisions = Decisions(network.to(device), inputs, ids=names, masks=inside, batch_size=batch_size)
+        cues = inside.roll(7, 3)
+        decisions = Decisions(
+            network.to(device), inputs, ids=names, masks=inside, shortcuts=cues, batch_size=batch_size
+        )
         return Explanation(decisions, coarse(network, inputs, decisions.targets), coarse)
 
     return make
