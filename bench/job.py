@@ -1,7 +1,8 @@
 """The smallest piece of work: one explainer on one shard, judged by some metrics."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,8 @@ from explainers.base import Explainer, InapplicableError
 from metrics.base import Decisions, Explanation, Metric
 
 from .errors import one_line
+
+EXPLAINING = "explaining"
 
 
 class Job:
@@ -28,7 +31,9 @@ class Job:
         self.inapplicable: dict[str, str] = {}
         self.description: dict[str, str] = {}
         self.error: Exception | None = None
-        self.seconds = 0.0
+        self.times: dict[str, float] = {}
+        """Seconds by what they went into: EXPLAINING, and the metrics' categories. What metrics share counts for the
+        first that asks."""
         self.n_forwarded = 0
 
     @property
@@ -39,14 +44,24 @@ class Job:
         return [sample for sample, flag in zip(ids, flags, strict=True) if flag] if flags else []
 
     def run(self) -> None:
-        decisions = self.decisions
-        began, before = time.perf_counter(), sum(batch.n_forwarded for batch in decisions)
-        self._explain()
+        before = sum(batch.n_forwarded for batch in self.decisions)
+        with self._timed(EXPLAINING):
+            self._explain()
         if self.explanations:
             for name, metric in self.metrics.items():
-                self._judge(name, metric)
-        self.seconds = time.perf_counter() - began
-        self.n_forwarded = sum(batch.n_forwarded for batch in decisions) - before
+                with self._timed(str(metric.category)):
+                    self._judge(name, metric)
+        self.n_forwarded = sum(batch.n_forwarded for batch in self.decisions) - before
+
+    @property
+    def seconds(self) -> float:
+        return sum(self.times.values())
+
+    @contextmanager
+    def _timed(self, what: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self.times[what] = self.times.get(what, 0.0) + time.perf_counter() - began
 
     def _explain(self) -> None:
         try:

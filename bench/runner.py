@@ -62,6 +62,8 @@ class Event:
     n_reused: int = 0
     stale: str | None = None
     """Why the older record was replaced."""
+    times: Mapping[str, float] = field(default_factory=dict)
+    """Seconds by what they went into: see `Job.times`."""
 
 
 Report = Callable[[Event], None]
@@ -205,6 +207,7 @@ class _TaskRunner:
             n_computed=len(remaining.metrics) - len(job.failures),
             n_reused=n_reused,
             stale=remaining.stale,
+            times=job.times,
         )
 
     def _wanted(self, shard: str, samples: Mapping[str, str], name: str, explainer: Explainer, weights: str) -> Record:

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -440,3 +441,15 @@ def test_metrics_of_shortcuts_are_inapplicable_where_no_shortcut_is_marked(bench
     assert cells.keys() == {"shortcut_mass", "unused_shortcut_mass"}
     assert {cell.status for cell in cells.values()} == {record.Status.INAPPLICABLE}
     assert {cell.reason for cell in cells.values()} == {"the task has no masks of shortcuts"}
+
+
+def test_the_summary_says_where_the_time_went(bench, write, tmp_path):
+    plugin = write("toy = ToyTask()\nweights = Weights()")
+    choice = ("--plugins", plugin, "--tasks", "toy", "--results", tmp_path, "--samples", 2)
+    out = " ".join(bench("run", *choice, "--explainers", "weights,noise", "--metrics", "srg,sparseness").out.split())
+    number = r"[0-9.]+ s"
+    assert re.search(rf"Time: \w+ {number}, \w+ {number}, \w+ {number}\.", out)
+    assert all(what in out.partition("Time: ")[2] for what in ("explaining", "faithfulness", "complexity"))
+    assert re.search(rf"Time by explainer: \w+ {number}, \w+ {number}\.", out)
+    again = bench("run", *choice, "--explainers", "weights,noise", "--metrics", "srg,sparseness")
+    assert "Time" not in again.out
