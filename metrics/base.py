@@ -114,6 +114,10 @@ class Decisions:
         """(M,) probability of the targets for (M, K) logits, M a multiple of N: softmax, or sigmoid if multi-label."""
         return self._of_targets(logits.sigmoid() if self.multi_label else logits.softmax(dim=1))
 
+    def target_logits(self, logits: Tensor) -> Tensor:
+        """(M,) logits of the targets for (M, K) logits, M a multiple of N."""
+        return self._of_targets(logits)
+
     def _of_targets(self, values: Tensor) -> Tensor:
         """(M,) the targets' of (M, K) values."""
         targets = self.targets.repeat(len(values) // len(self.targets))
@@ -170,6 +174,8 @@ class Metric(ABC):
     category: ClassVar[Category]
     higher_is_better: ClassVar[bool]
     needs_masks: ClassVar[bool] = False
+    on_request: ClassVar[bool] = False
+    """Whether it runs only where a name or pattern asks for it, and not with `--all` alone."""
 
     def __call__(self, explanation: Explanation) -> Tensor:
         """(N,) float64 scores on the CPU; nan: not defined for this sample.

@@ -27,13 +27,13 @@ def _area(curve: list[float]) -> float:
     return sum((curve[step] + curve[step + 1]) / 2 for step in range(len(curve) - 1)) / (len(curve) - 1)
 
 
-def _slowly(explanation: Explanation, imputer: perturb.Imputer, n_steps: int) -> dict[str, list[float]]:
+def _slowly(explanation: Explanation, imputer: perturb.BaselineImputer, n_steps: int) -> dict[str, list[float]]:
     """The three scores as the papers have them: pixel after pixel, image after image."""
     decisions = explanation.decisions
     scores: dict[str, list[float]] = {"deletion": [], "insertion": [], "srg": []}
     for index, image in enumerate(decisions.inputs.numpy()):
         target = int(decisions.targets[index])
-        baseline = imputer(decisions.inputs[index : index + 1])[0].numpy()
+        baseline = imputer.baseline(decisions)[index].numpy()
         attributions = explanation.attributions[index, 0].numpy()
         order = sorted(np.ndindex(*attributions.shape), key=lambda pixel: -attributions[pixel])
         step = len(order) // n_steps
@@ -54,7 +54,7 @@ def _slowly(explanation: Explanation, imputer: perturb.Imputer, n_steps: int) ->
 
 
 @pytest.mark.parametrize("imputer", [perturb.MeanImputer(), perturb.BlurImputer()])
-def test_scores_are_those_of_the_definition_in_loops(judge: Judge, maps: Tensor, imputer: perturb.Imputer) -> None:
+def test_scores_are_those_of_the_definition_in_loops(judge: Judge, maps: Tensor, imputer: perturb.BaselineImputer) -> None:
     explanation = judge(maps)
     wanted = _slowly(explanation, imputer, 8)
     for name, values in wanted.items():
@@ -70,7 +70,7 @@ def test_curves_are_those_of_quantus(
     # Quantus counts C·H·W features: a step of 72 takes 24 whole pixels, as long as 72 divides H·W.
     explanation = judge(maps)
     decisions = explanation.decisions
-    baseline = perturb.MeanImputer()(decisions.inputs).flatten(1).numpy()
+    baseline = perturb.MeanImputer().baseline(decisions).flatten(1).numpy()
 
     def replace_by_mean(arr: np.ndarray, indices: np.ndarray, **_: object) -> np.ndarray:
         arr = arr.copy()
@@ -95,7 +95,7 @@ def test_insertion_is_lerf_backwards(judge: Judge, maps: Tensor) -> None:
     explanation = judge(maps.round())
     decisions = explanation.decisions
     ranks = perturb.ranks(explanation).view(6, 1, 24, 24)
-    baseline = perturb.MeanImputer()(decisions.inputs)
+    baseline = perturb.MeanImputer().baseline(decisions)
     inserted = [
         decisions.probabilities(torch.where(ranks < step * 72, decisions.inputs, baseline)) for step in range(9)
     ]

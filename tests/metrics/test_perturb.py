@@ -13,8 +13,8 @@ from metrics.base import Decisions, Explanation
 Judge = Callable[..., Explanation]
 
 
-def test_mean_imputer_is_the_mean_colour_of_each_image(images: Tensor) -> None:
-    baseline = perturb.MeanImputer()(images)
+def test_mean_imputer_is_the_mean_colour_of_each_image(network: torch.nn.Module, images: Tensor) -> None:
+    baseline = perturb.MeanImputer().baseline(Decisions(network, images))
     assert baseline.shape == images.shape
     for image, imputed in zip(images, baseline, strict=True):
         for channel in range(3):
@@ -34,7 +34,7 @@ def test_gaussian_blur_is_the_convolution_with_a_gaussian() -> None:
 
 
 def test_blur_scales_with_the_image_and_keeps_constants() -> None:
-    assert torch.allclose(perturb.BlurImputer(0.2)(torch.full((2, 3, 7, 9), 0.3)), torch.tensor(0.3), atol=1e-6)
+    assert torch.allclose(perturb.gaussian_blur(torch.full((2, 3, 7, 9), 0.3), 0.2), torch.tensor(0.3), atol=1e-6)
     small = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     large = torch.nn.functional.interpolate(small, scale_factor=4)
     down = torch.nn.functional.avg_pool2d(perturb.gaussian_blur(large, 0.1), 4)
