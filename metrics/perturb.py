@@ -196,7 +196,7 @@ def logits_without(explanation: Explanation, order: Order, imputer: Imputer, spa
         return logits_of_nothing(decisions, imputer)
     return explanation.shared(
         ("without", order.name, imputer, span),
-        lambda: decisions.logits(imputer.without(decisions, _removed(decisions, order, span))),
+        lambda: decisions.logits(imputer.without(decisions, removed(decisions, order, span))),
     )
 
 
@@ -210,7 +210,8 @@ def logits_of_nothing(decisions: Decisions, imputer: Imputer) -> Tensor:
     return decisions.shared(("everything removed", imputer), compute)
 
 
-def _removed(decisions: Decisions, order: Order, span: Span) -> Tensor:
+def removed(decisions: Decisions, order: Order, span: Span) -> Tensor:
+    """(N, 1, H, W) bool, the pixels of the span."""
     places = order.places.view(-1, 1, *decisions.inputs.shape[2:])
     return (places >= span[0]) & (places < span[1])
 
