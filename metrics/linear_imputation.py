@@ -70,7 +70,7 @@ class IterativeLinearImputer(LinearImputer):
 
     Args:
         tolerance: A channel is done when the norm of the equations' residual is this fraction of that of their
-            right-hand side.
+            right-hand side, or of the residual at the start if that is larger.
         n_iterations: It is done after so many in any case.
     """
 
@@ -89,8 +89,9 @@ class IterativeLinearImputer(LinearImputer):
 
     def _conjugate_gradients(self, grids: "list[_Grid]", right: Tensor, found: Tensor, wanted: Tensor) -> Tensor:
         """(N, C, H, W) solution, from a start that is 0 where nothing is removed."""
-        limit = self.tolerance**2 * _dot(right, right)
         residual = right - grids[0].applied(found)
+        # Where all is black around the removed pixels, the right-hand side is 0 and sets no scale.
+        limit = self.tolerance**2 * torch.maximum(_dot(right, right), _dot(residual, residual))
         direction = torch.zeros_like(found)
         before = torch.ones_like(limit)
         for _ in range(self.n_iterations):
