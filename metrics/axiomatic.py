@@ -133,15 +133,16 @@ class NonSensitivity(Metric):
 
     def _ask(self, decisions: Decisions) -> tuple[Tensor, Tensor]:
         """(H, W) number of each pixel's patch; (N, n²) bool, whether the model is indifferent to it."""
-        inputs, baseline = decisions.inputs, self.imputer(decisions.inputs)
+        inputs = decisions.inputs
         height, width = inputs.shape[2:]
         n = min(self.n_patches, height, width)
         rows, columns = (torch.arange(side, device=inputs.device) * n // side for side in (height, width))
         patches = rows[:, None] * n + columns
         before = _logits(decisions)
+        removed = [(patches == patch).expand(len(inputs), 1, -1, -1) for patch in range(n * n)]
         moved = [
-            _of_targets(decisions, decisions.logits(torch.where(patches == patch, baseline, inputs))) - before
-            for patch in range(n * n)
+            _of_targets(decisions, decisions.logits(self.imputer.without(decisions, pixels))) - before
+            for pixels in removed
         ]
         return patches, self._negligible(torch.stack(moved, dim=1).double().abs())
 

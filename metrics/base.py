@@ -114,6 +114,10 @@ class Decisions:
         """(M,) probability of the targets for (M, K) logits, M a multiple of N: softmax, or sigmoid if multi-label."""
         return self._of_targets(logits.sigmoid() if self.multi_label else logits.softmax(dim=1))
 
+    def target_logits(self, logits: Tensor) -> Tensor:
+        """(M,) logits of the targets for (M, K) logits, M a multiple of N."""
+        return self._of_targets(logits)
+
     def _of_targets(self, values: Tensor) -> Tensor:
         """(M,) the targets' of (M, K) values."""
         targets = self.targets.repeat(len(values) // len(self.targets))

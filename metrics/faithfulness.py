@@ -1,21 +1,33 @@
 """Faithfulness: does the model lose the class when the pixels that are said to matter are taken away?
 
-The entries remove pixels by the image's mean colour, or (`…_blur`) by the blurred image. All of them read the same
-two curves, see `metrics.perturb`: six scores from four curves.
+The entries replace pixels by the image's mean colour, or (`…_blur`) by the blurred image. All of them read the same
+two curves, see `metrics.perturb`: ten scores from four curves. With n_steps steps a curve costs n_steps − 1 forward
+passes of the batch, and its end one for all explainers.
 """
 
 from abc import ABC
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from .base import Category, Explanation, Metric
-from .perturb import BlurImputer, Imputer, MeanImputer, area, lerf, morf
+from .perturb import (
+    BlurImputer,
+    Imputer,
+    MeanImputer,
+    area,
+    lerf,
+    morf,
+    most_relevant_first,
+    pixels,
+    target_logits,
+)
 
 
 @dataclass(frozen=True)
-class _PixelFlipping(Metric, ABC):
+class _RemovalCurves(Metric, ABC):
     """Reads the removal curves of the target's probability p: the softmax; for a multi-label task the sigmoid.
 
     Pixels are removed in n_steps equal steps, whole pixels in exact number. Only the order of the attributions
@@ -47,7 +59,7 @@ class _PixelFlipping(Metric, ABC):
 
 
 @dataclass(frozen=True)
-class Deletion(_PixelFlipping):
+class Deletion(_RemovalCurves):
     """Area under p while the most relevant pixels are removed first (MoRF); in [0, 1], lower is better.
 
     deletion = ∫₀¹ p(x without its q·H·W most relevant pixels) dq, by the trapezoid rule. Petsiuk et al. replace
@@ -65,7 +77,7 @@ class Deletion(_PixelFlipping):
 
 
 @dataclass(frozen=True)
-class Insertion(_PixelFlipping):
+class Insertion(_RemovalCurves):
     """Area under p while the most relevant pixels are put first into the baseline; in [0, 1], higher is better.
 
     insertion = ∫₀¹ p(baseline with the q·H·W most relevant pixels of x) dq, by the trapezoid rule. To insert the
@@ -84,7 +96,7 @@ class Insertion(_PixelFlipping):
 
 
 @dataclass(frozen=True)
-class SymmetricRelevanceGain(_PixelFlipping):
+class SymmetricRelevanceGain(_RemovalCurves):
     """Area between the LeRF and the MoRF curve; in [−1, 1], higher is better, a random order has 0 on average.
 
     srg = ∫₀¹ p_LeRF(q) − p_MoRF(q) dq. How hard the baseline itself hits the model cancels in the difference,
@@ -101,9 +113,66 @@ class SymmetricRelevanceGain(_PixelFlipping):
         return self._least_relevant_first(explanation) - self._most_relevant_first(explanation)
 
 
+@dataclass(frozen=True)
+class AreaBetweenCurves(_RemovalCurves):
+    """Area between the LeRF and the MoRF curve, as a share of what removing all pixels costs; higher is better.
+
+    abpc = ∫₀¹ p_LeRF(q) − p_MoRF(q) dq / (p(x) − p(baseline)): both curves are rescaled to begin at 1 and to end at 0.
+    This is `SymmetricRelevanceGain` over the whole drop of the sample: every image counts the same, however sure the
+    model is of it and however hard the baseline hits. 0 on average for a random order, 1 where the curves are as far
+    apart as two steps; beyond [−1, 1] where a curve leaves the range of its ends.
+
+    nan: removing all pixels lowers the probability by less than min_drop, so that there is nothing to share out.
+    No forward passes beyond the two curves.
+
+    Args:
+        min_drop: The least drop of the probability that is divided by.
+
+    Reference: Schulz, Sixt, Tombari, Landgraf, "Restricting the Flow: Information Bottlenecks for Attribution",
+    ICLR 2020. They degrade tiles, and rescale by the means of a data set; here single pixels are removed, and each
+    sample is rescaled by its own ends. Without rescaling: Samek, Binder, Montavon, Lapuschkin, Müller, "Evaluating
+    the Visualization of What a Deep Neural Network Has Learned", TNNLS 2017.
+    """
+
+    higher_is_better: ClassVar[bool] = True
+    min_drop: float = 0.1
+
+    def score(self, explanation: Explanation) -> Tensor:
+        """(N,) area between the rescaled curves, nan where the whole removal changes too little."""
+        between = self._least_relevant_first(explanation) - self._most_relevant_first(explanation)
+        curve = morf(explanation, self.imputer, self.n_steps)
+        drop = curve[:, 0] - curve[:, -1]
+        return (between / drop).where(drop >= self.min_drop, torch.nan)
+
+
+@dataclass(frozen=True)
+class PixelFlipping(_RemovalCurves):
+    """Mean fall of the target's logit f while the most relevant pixels are removed first; higher is better.
+
+    pixel_flipping = 1/L Σ_{k=1}^{L} f(x) − f(x without its k/L·H·W most relevant pixels), L = n_steps. Unbounded, in
+    units of the logit, which no other class takes part in: unlike `Deletion` it still falls where the probability
+    is near 0 or 1. Reads the logits of deletion's curve: no forward passes beyond that.
+
+    Reference: Bach, Binder, Montavon, Klauschen, Müller, Samek, "On Pixel-Wise Explanations for Non-Linear Classifier
+    Decisions by Layer-Wise Relevance Propagation", PLOS ONE 2015. They flip the binary pixels of digits.
+    """
+
+    higher_is_better: ClassVar[bool] = True
+
+    def score(self, explanation: Explanation) -> Tensor:
+        """(N,) mean fall of the logit."""
+        order = pixels(explanation)
+        curve = target_logits(explanation, order, self.imputer, most_relevant_first(order, self.n_steps))
+        return (curve[:, :1] - curve[:, 1:]).mean(dim=1)
+
+
 deletion = Deletion(MeanImputer())
 insertion = Insertion(MeanImputer())
 srg = SymmetricRelevanceGain(MeanImputer())
+abpc = AreaBetweenCurves(MeanImputer())
+pixel_flipping = PixelFlipping(MeanImputer())
 deletion_blur = Deletion(BlurImputer())
 insertion_blur = Insertion(BlurImputer())
 srg_blur = SymmetricRelevanceGain(BlurImputer())
+abpc_blur = AreaBetweenCurves(BlurImputer())
+pixel_flipping_blur = PixelFlipping(BlurImputer())

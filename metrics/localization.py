@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .base import Category, Decisions, Explanation, Metric
 from .ordering import ordering
-from .perturb import BlurImputer, MeanImputer
+from .perturb import BlurImputer, Imputer, MeanImputer
 
 
 @dataclass(frozen=True)
@@ -378,9 +378,9 @@ def _rests_on(decisions: Decisions, places: Tensor) -> Tensor:
     """(N,) bool, whether the decision changes without what (N, 1, H, W) bool places show."""
     before = decisions.decided(decisions.original_logits)
     changed = torch.zeros_like(before, dtype=torch.bool)
-    for imputer in (MeanImputer(), BlurImputer()):
-        without = torch.where(places, imputer(decisions.inputs), decisions.inputs)
-        changed |= decisions.decided(decisions.logits(without)) != before
+    imputers: tuple[Imputer, ...] = (MeanImputer(), BlurImputer())
+    for imputer in imputers:
+        changed |= decisions.decided(decisions.logits(imputer.without(decisions, places))) != before
     return changed
 
 

@@ -1,13 +1,16 @@
-"""How pixels are taken away: imputers, the order of removal, and the curves that the faithfulness metrics share.
+"""How pixels are taken away: imputers, the order of removal, and the answers that the faithfulness metrics share.
 
-An imputer makes a baseline image; a removed pixel takes the baseline's value in all channels. The MoRF curve
-removes the most relevant pixels first, the LeRF curve the least relevant first; both say what is left of the
-probability of the target. Curves are kept with the explanation, so that all metrics that read them pay
+An imputer says what stands in an image where pixels are removed, in all channels. The MoRF curve removes the most
+relevant pixels first, the LeRF curve the least relevant first; both say what is left of the decision for the target.
+What the model answers is kept with the explanation, step by step, so that all metrics that remove the same pixels pay
 once; what does not depend on the attributions is kept with the decisions, so that all explainers pay once.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,23 +21,45 @@ from .base import Decisions, Explanation
 
 @dataclass(frozen=True)
 class Imputer(ABC):
-    """Makes the baseline image, whose pixels replace the removed ones."""
+    """Says what stands in an image where pixels are removed."""
 
     @abstractmethod
-    def __call__(self, inputs: Tensor) -> Tensor:
-        """(N, C, H, W) baselines of (N, C, H, W) images. A baseline does not depend on batch mates."""
+    def without(self, decisions: Decisions, removed: Tensor) -> Tensor:
+        """(N, C, H, W) images in [0, 1], the (N, 1, H, W) bool pixels replaced. Does not depend on batch mates."""
 
 
 @dataclass(frozen=True)
-class MeanImputer(Imputer):
+class BaselineImputer(Imputer):
+    """A removed pixel takes the value of the baseline image, whichever other pixels are removed."""
+
+    @abstractmethod
+    def baseline(self, decisions: Decisions) -> Tensor:
+        """(N, C, H, W) baseline images in [0, 1]. A baseline does not depend on batch mates."""
+
+    def without(self, decisions: Decisions, removed: Tensor) -> Tensor:
+        inputs = decisions.shared("inputs, channels last", lambda: _channels_last(decisions.inputs))
+        baseline = decisions.shared(("baseline", self), lambda: _channels_last(self.baseline(decisions)))
+        return torch.where(removed, baseline, inputs)
+
+
+@dataclass(frozen=True)
+class ZeroImputer(BaselineImputer):
+    """Every pixel becomes black: 0 in all channels, before the model's own preprocessing."""
+
+    def baseline(self, decisions: Decisions) -> Tensor:
+        return torch.zeros_like(decisions.inputs)
+
+
+@dataclass(frozen=True)
+class MeanImputer(BaselineImputer):
     """Every pixel becomes the image's own mean colour: the mean of each channel over all pixels."""
 
-    def __call__(self, inputs: Tensor) -> Tensor:
-        return inputs.mean(dim=(2, 3), keepdim=True).expand_as(inputs)
+    def baseline(self, decisions: Decisions) -> Tensor:
+        return decisions.inputs.mean(dim=(2, 3), keepdim=True).expand_as(decisions.inputs)
 
 
 @dataclass(frozen=True)
-class BlurImputer(Imputer):
+class BlurImputer(BaselineImputer):
     """Every pixel becomes that of the blurred image, so that no sharp edge and no new colour appears.
 
     Args:
@@ -44,8 +69,24 @@ class BlurImputer(Imputer):
 
     sigma: float = 0.05
 
-    def __call__(self, inputs: Tensor) -> Tensor:
-        return gaussian_blur(inputs, self.sigma)
+    def baseline(self, decisions: Decisions) -> Tensor:
+        return gaussian_blur(decisions.inputs, self.sigma)
+
+
+@dataclass(frozen=True)
+class UniformImputer(BaselineImputer):
+    """Every pixel and channel becomes a random number, uniform in [0, 1]; a sample's are the same for all explainers.
+
+    Args:
+        draw: Which of the sample's random images: another number, other noise.
+    """
+
+    draw: int = 0
+
+    def baseline(self, decisions: Decisions) -> Tensor:
+        shape = decisions.inputs.shape[1:]
+        noise = [torch.rand(shape, generator=one) for one in decisions.generators(f"uniform noise {self.draw}")]
+        return torch.stack(noise).to(decisions.inputs)
 
 
 def gaussian_blur(inputs: Tensor, sigma: float) -> Tensor:
@@ -71,11 +112,58 @@ def ranks(explanation: Explanation) -> Tensor:
     return explanation.shared("ranks", lambda: _ranks(explanation))
 
 
+class Order(NamedTuple):
+    """In which order pixels are removed; those of one place go together."""
+
+    name: Hashable
+    """What the order goes by: two orders of one explanation that have one name are the same."""
+    places: Tensor
+    """(N, H·W) int, the place of each pixel: 0 is removed first."""
+    n_places: int
+
+
+Span = tuple[int, int]
+"""First and last place (exclusive) of the pixels that are removed."""
+
+
+def pixels(explanation: Explanation) -> Order:
+    """The pixels one by one, the most relevant first."""
+    places = ranks(explanation)
+    return Order("pixels", places, places.shape[1])
+
+
+def most_relevant_first(order: Order, n_steps: int) -> list[Span]:
+    """n_steps + 1 spans: the most relevant places are removed, from none to all in equal steps."""
+    return [(0, count) for count in _counts(order.n_places, n_steps)]
+
+
+def least_relevant_first(order: Order, n_steps: int) -> list[Span]:
+    """n_steps + 1 spans: the least relevant places are removed, from none to all in equal steps."""
+    return [(order.n_places - count, order.n_places) for count in _counts(order.n_places, n_steps)]
+
+
+def one_after_another(order: Order, n_steps: int) -> list[Span]:
+    """n_steps spans: the places of each step are removed, and no others."""
+    counts = _counts(order.n_places, n_steps)
+    return list(pairwise(counts))
+
+
+def target_logits(explanation: Explanation, order: Order, imputer: Imputer, spans: Sequence[Span]) -> Tensor:
+    """(N, spans) float64 logit of the target, the pixels of each span removed."""
+    decisions = explanation.decisions
+    return _by_sample(decisions, decisions.target_logits(_answers(explanation, order, imputer, spans)))
+
+
+def target_probabilities(explanation: Explanation, order: Order, imputer: Imputer, spans: Sequence[Span]) -> Tensor:
+    """(N, spans) float64 probability of the target, the pixels of each span removed."""
+    decisions = explanation.decisions
+    return _by_sample(decisions, decisions.target_probabilities(_answers(explanation, order, imputer, spans)))
+
+
 def morf(explanation: Explanation, imputer: Imputer, n_steps: int) -> Tensor:
     """(N, n_steps + 1) float64 probability of the target, the most relevant pixels removed first."""
-    return explanation.shared(
-        ("morf", imputer, n_steps), lambda: _curve(explanation.decisions, ranks(explanation), imputer, n_steps)
-    )
+    order = pixels(explanation)
+    return target_probabilities(explanation, order, imputer, most_relevant_first(order, n_steps))
 
 
 def lerf(explanation: Explanation, imputer: Imputer, n_steps: int) -> Tensor:
@@ -84,24 +172,62 @@ def lerf(explanation: Explanation, imputer: Imputer, n_steps: int) -> Tensor:
     The order is that of `morf` reversed, also between ties. Read from its end, the curve is that of insertion:
     the most relevant pixels are put first into the baseline.
     """
-
-    def compute() -> Tensor:
-        order = ranks(explanation)
-        return _curve(explanation.decisions, order.shape[1] - 1 - order, imputer, n_steps)
-
-    return explanation.shared(("lerf", imputer, n_steps), compute)
+    order = pixels(explanation)
+    return target_probabilities(explanation, order, imputer, least_relevant_first(order, n_steps))
 
 
-def area(curve: Tensor, n_pixels: int) -> Tensor:
-    """(N,) area under (N, n_steps + 1) curves over the fraction of removed pixels, by the trapezoid rule."""
-    counts = _counts(n_pixels, curve.shape[1] - 1)
-    fractions = torch.tensor(counts, dtype=curve.dtype, device=curve.device) / n_pixels
+def area(curve: Tensor, n_places: int) -> Tensor:
+    """(N,) area under (N, n_steps + 1) curves over the fraction of removed places, by the trapezoid rule."""
+    counts = _counts(n_places, curve.shape[1] - 1)
+    fractions = torch.tensor(counts, dtype=curve.dtype, device=curve.device) / n_places
     return torch.trapezoid(curve, fractions, dim=1)
 
 
-def _counts(n_pixels: int, n_steps: int) -> list[int]:
-    """How many pixels are removed at each of the n_steps + 1 points: from none to all, evenly."""
-    return [step * n_pixels // n_steps for step in range(n_steps + 1)]
+def logits_without(explanation: Explanation, order: Order, imputer: Imputer, span: Span) -> Tensor:
+    """(N, K) logits, the pixels of the span removed: forwarded once, whichever metric asks first.
+
+    Costs no forward pass where nothing is removed, and one for all explainers where everything is.
+    """
+    decisions = explanation.decisions
+    first, last = span
+    if first == last:
+        return decisions.original_logits
+    if span == (0, order.n_places):
+        return logits_of_nothing(decisions, imputer)
+    return explanation.shared(
+        ("without", order.name, imputer, span),
+        lambda: decisions.logits(imputer.without(decisions, removed(decisions, order, span))),
+    )
+
+
+def logits_of_nothing(decisions: Decisions, imputer: Imputer) -> Tensor:
+    """(N, K) logits where all pixels are removed, forwarded once for all explainers."""
+
+    def compute() -> Tensor:
+        everything = torch.ones_like(decisions.inputs[:, :1], dtype=torch.bool)
+        return decisions.logits(imputer.without(decisions, everything))
+
+    return decisions.shared(("everything removed", imputer), compute)
+
+
+def removed(decisions: Decisions, order: Order, span: Span) -> Tensor:
+    """(N, 1, H, W) bool, the pixels of the span."""
+    places = order.places.view(-1, 1, *decisions.inputs.shape[2:])
+    return (places >= span[0]) & (places < span[1])
+
+
+def _answers(explanation: Explanation, order: Order, imputer: Imputer, spans: Sequence[Span]) -> Tensor:
+    return torch.cat([logits_without(explanation, order, imputer, span) for span in spans])
+
+
+def _by_sample(decisions: Decisions, values: Tensor) -> Tensor:
+    """(N, R) float64 of R·N values, R variants of the batch one after another."""
+    return values.view(-1, len(decisions.inputs)).T.double()
+
+
+def _counts(n_places: int, n_steps: int) -> list[int]:
+    """How many places are removed at each of the n_steps + 1 points: from none to all, evenly."""
+    return [step * n_places // n_steps for step in range(n_steps + 1)]
 
 
 def _ranks(explanation: Explanation) -> Tensor:
@@ -116,20 +242,6 @@ def _shuffled(decisions: Decisions, n_pixels: int) -> Tensor:
     """(N, n_pixels) random order of the pixels of each sample."""
     orders = [torch.randperm(n_pixels, generator=generator) for generator in decisions.generators("tie-breaking")]
     return torch.stack(orders).to(decisions.inputs.device)
-
-
-def _curve(decisions: Decisions, order: Tensor, imputer: Imputer, n_steps: int) -> Tensor:
-    """What is left of the target's probability after 0, ..., all pixels of an (N, H·W) order are removed."""
-    inputs = decisions.shared("inputs, channels last", lambda: _channels_last(decisions.inputs))
-    baseline = decisions.shared(("baseline", imputer), lambda: _channels_last(imputer(decisions.inputs)))
-    whole = decisions.shared("probability", lambda: decisions.target_probabilities(decisions.original_logits))
-    nothing = decisions.shared(("baseline's probability", imputer), lambda: decisions.probabilities(baseline))
-    places = order.view(len(order), 1, *inputs.shape[2:])
-    between = [
-        decisions.probabilities(torch.where(places < count, baseline, inputs))
-        for count in _counts(order.shape[1], n_steps)[1:-1]
-    ]
-    return torch.stack([whole, *between, nothing], dim=1).double()
 
 
 def _channels_last(images: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, functional
 
 from .base import Category, Decisions, Explanation, Metric
+from .correlation import spearman
 from .perturb import gaussian_blur
 
 
@@ -126,22 +127,6 @@ class Rotation(Augmentation):
         """(H·W,) bool, pixels for which neither interpolation reached beyond the border."""
         inside = _rotate(torch.ones_like(inputs[:1, :1]), self.angle) > 0.999
         return _rotate(inside.to(inputs.dtype), -self.angle).flatten() > 0.999
-
-
-def spearman(first: Tensor, second: Tensor) -> Tensor:
-    """(N,) float64 rank correlation of (N, M) and (N, M) values, ties with their average rank; nan: constant."""
-    centred = [ranks - ranks.mean(dim=1, keepdim=True) for ranks in (_average_ranks(first), _average_ranks(second))]
-    covariance = (centred[0] * centred[1]).sum(dim=1)
-    scale = (centred[0].square().sum(dim=1) * centred[1].square().sum(dim=1)).sqrt()
-    return (covariance / scale).clamp(-1, 1)
-
-
-def _average_ranks(values: Tensor) -> Tensor:
-    values = values.contiguous()
-    ascending = values.sort(dim=1).values
-    smaller = torch.searchsorted(ascending, values, right=False)
-    not_greater = torch.searchsorted(ascending, values, right=True)
-    return (smaller + not_greater).double() / 2
 
 
 def _rotate(images: Tensor, angle: float) -> Tensor:

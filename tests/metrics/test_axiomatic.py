@@ -20,7 +20,7 @@ from metrics.axiomatic import (
     non_sensitivity,
 )
 from metrics.base import Decisions, Explanation, Metric
-from metrics.perturb import BlurImputer, Imputer, MeanImputer
+from metrics.perturb import BaselineImputer, BlurImputer, MeanImputer, ZeroImputer
 
 Judge = Callable[..., Explanation]
 Explain = Callable[[nn.Module, Tensor, Tensor], Tensor]
@@ -130,12 +130,12 @@ def test_the_baseline_costs_one_image_a_batch(judge: Judge, maps: Tensor) -> Non
     assert first.decisions.n_forwarded == 6 + 1
 
 
-def _disagreement_slowly(explanation: Explanation, imputer: Imputer, n: int, tolerance: float) -> list[float]:
+def _disagreement_slowly(explanation: Explanation, imputer: BaselineImputer, n: int, tolerance: float) -> list[float]:
     decisions, scores = explanation.decisions, []
     height, width = decisions.inputs.shape[2:]
     for index, target in enumerate(decisions.targets.tolist()):
         image, values = decisions.inputs[index : index + 1], explanation.attributions[index, 0].double()
-        baseline = imputer(image)
+        baseline = imputer.baseline(Decisions(decisions.model, image))
         moved, relevance = [], []
         for row, column in product(range(n), range(n)):
             inside = torch.zeros(height, width, dtype=torch.bool)
@@ -154,7 +154,7 @@ def _disagreement_slowly(explanation: Explanation, imputer: Imputer, n: int, tol
 @pytest.mark.parametrize("imputer", [MeanImputer(), BlurImputer()])
 @pytest.mark.parametrize("n", [3, 5])
 def test_non_sensitivity_is_the_definition_in_loops(
-    judge: Judge, maps: Tensor, masks: Tensor, imputer: Imputer, n: int
+    judge: Judge, maps: Tensor, masks: Tensor, imputer: BaselineImputer, n: int
 ) -> None:
     explanation = judge(maps * masks)
     wanted = _disagreement_slowly(explanation, imputer, n, 0.1)
@@ -198,10 +198,6 @@ def test_single_pixels_are_those_of_quantus_where_zero_is_zero() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 2, bias=False)).eval().requires_grad_(False)
     model[1].weight.data = torch.cat([weights.view(1, 64), -weights.view(1, 64)])
 
-    class Black(Imputer):
-        def __call__(self, inputs: Tensor) -> Tensor:
-            return torch.zeros_like(inputs)
-
     targets = torch.zeros(4, dtype=torch.int64)
     explanation = Explanation(Decisions(model, images, targets), maps, lambda *_: maps)
     with warnings.catch_warnings():
@@ -210,7 +206,7 @@ def test_single_pixels_are_those_of_quantus_where_zero_is_zero() -> None:
         metric = quantus.NonSensitivity(normalise=False, disable_warnings=True, features_in_step=1)
         batch = {"x_batch": images.numpy(), "y_batch": targets.numpy(), "a_batch": maps.numpy()}
         theirs = np.asarray(metric(model=model, softmax=False, **batch))
-    ours = NonSensitivity(Black(), n_patches=8, tolerance=1e-5)(explanation)
+    ours = NonSensitivity(ZeroImputer(), n_patches=8, tolerance=1e-5)(explanation)
     assert (64 * ours).tolist() == pytest.approx(theirs.tolist())
     assert len(set(theirs.tolist())) > 1
 

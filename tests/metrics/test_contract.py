@@ -88,6 +88,18 @@ def test_asking_leaves_everything_as_it_was(name: str, part: Callable[..., Expla
     assert all(torch.equal(now, then) for now, then in zip(held, before, strict=True))
 
 
+def test_faithfulness_that_nobody_asks_for_costs_four_curves_and_at_most_40_passes(
+    part: Callable[..., Explanation],
+) -> None:
+    explanation = part([0, 1, 2, 3, 4, 5])
+    for entry in ENTRIES.values():
+        if entry.category is Category.FAITHFULNESS and not entry.on_request:
+            entry(explanation)
+    decision, ends, curves, cells = 1, 2, 4 * 31, 16
+    assert cells <= 40
+    assert explanation.decisions.n_forwarded == 6 * (decision + ends + curves + cells)
+
+
 @pytest.mark.parametrize("name", sorted(OF_THE_BATCH))
 def test_what_the_batch_costs_is_the_same_for_every_sample(name: str, part: Callable[..., Explanation]) -> None:
     score = ENTRIES[name](part([0, 1, 2]))

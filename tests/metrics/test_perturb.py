@@ -13,12 +13,41 @@ from metrics.base import Decisions, Explanation
 Judge = Callable[..., Explanation]
 
 
-def test_mean_imputer_is_the_mean_colour_of_each_image(images: Tensor) -> None:
-    baseline = perturb.MeanImputer()(images)
+def test_mean_imputer_is_the_mean_colour_of_each_image(network: torch.nn.Module, images: Tensor) -> None:
+    baseline = perturb.MeanImputer().baseline(Decisions(network, images))
     assert baseline.shape == images.shape
     for image, imputed in zip(images, baseline, strict=True):
         for channel in range(3):
             assert torch.allclose(imputed[channel], torch.tensor(image[channel].numpy().mean()), atol=1e-6)
+
+
+def test_zero_imputer_is_black(network: torch.nn.Module, images: Tensor) -> None:
+    decisions = Decisions(network, images)
+    removed = torch.zeros(6, 1, 24, 24, dtype=torch.bool)
+    removed[..., 3:9] = True
+    without = perturb.ZeroImputer().without(decisions, removed)
+    assert not without[..., 3:9].any()
+    assert torch.equal(without[..., 9:], images[..., 9:])
+    assert torch.equal(without[..., :3], images[..., :3])
+
+
+def test_uniform_imputer_is_noise_that_belongs_to_the_sample_the_draw_and_the_seed(
+    network: torch.nn.Module, images: Tensor
+) -> None:
+    def noise(rows: list[int], draw: int = 0, seed: int = 0) -> Tensor:
+        decisions = Decisions(network, images[rows], ids=tuple("abcdef"[row] for row in rows), seed=seed)
+        return perturb.UniformImputer(draw).baseline(decisions)
+
+    everything = noise([0, 1, 2, 3, 4, 5])
+    assert everything.shape == images.shape
+    assert everything.min() >= 0
+    assert everything.max() <= 1
+    assert abs(everything.mean().item() - 0.5) < 0.01
+    assert abs(everything.var().item() - 1 / 12) < 0.002
+    assert torch.equal(noise([4, 2]), everything[[4, 2]])
+    assert not torch.equal(everything[0], everything[1])
+    assert not torch.equal(noise([4, 2], draw=1), everything[[4, 2]])
+    assert not torch.equal(noise([4, 2], seed=1), everything[[4, 2]])
 
 
 def test_gaussian_blur_is_the_convolution_with_a_gaussian() -> None:
@@ -34,7 +63,7 @@ def test_gaussian_blur_is_the_convolution_with_a_gaussian() -> None:
 
 
 def test_blur_scales_with_the_image_and_keeps_constants() -> None:
-    assert torch.allclose(perturb.BlurImputer(0.2)(torch.full((2, 3, 7, 9), 0.3)), torch.tensor(0.3), atol=1e-6)
+    assert torch.allclose(perturb.gaussian_blur(torch.full((2, 3, 7, 9), 0.3), 0.2), torch.tensor(0.3), atol=1e-6)
     small = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     large = torch.nn.functional.interpolate(small, scale_factor=4)
     down = torch.nn.functional.avg_pool2d(perturb.gaussian_blur(large, 0.1), 4)
@@ -93,3 +122,27 @@ def test_area_is_the_trapezoid_rule(n_pixels: int, n_steps: int) -> None:
             (removed[step + 1] - removed[step]) / n_pixels * (row[step] + row[step + 1]) / 2 for step in range(n_steps)
         )
         assert area == pytest.approx(wanted, abs=1e-12)
+
+
+def test_spans_remove_equal_steps_from_either_end_or_one_by_one() -> None:
+    order = perturb.Order("test", torch.arange(10)[None], 10)
+    assert perturb.most_relevant_first(order, 4) == [(0, 0), (0, 2), (0, 5), (0, 7), (0, 10)]
+    assert perturb.least_relevant_first(order, 4) == [(10, 10), (8, 10), (5, 10), (3, 10), (0, 10)]
+    assert perturb.one_after_another(order, 4) == [(0, 2), (2, 5), (5, 7), (7, 10)]
+
+
+def test_a_span_is_forwarded_once_and_what_no_explainer_changes_once_for_all(judge: Judge, maps: Tensor) -> None:
+    first = judge(maps)
+    decisions, imputer = first.decisions, perturb.MeanImputer()
+    for explanation, wanted in (
+        (first, [0, 6, 6, 6, 12, 18]),
+        (Explanation(decisions, -maps, first.explain), [0, 0, 0]),
+    ):
+        order = perturb.pixels(explanation)
+        spans = [(7, 7), (0, 576), (0, 576), (0, 0), (0, 5), (5, 576)][: len(wanted)]
+        before = decisions.n_forwarded
+        counts = []
+        for span in spans:
+            perturb.logits_without(explanation, order, imputer, span)
+            counts.append(decisions.n_forwarded - before)
+        assert counts == wanted

@@ -9,7 +9,8 @@ from scipy import ndimage, stats
 from torch import Tensor, nn
 
 from metrics.base import Decisions, Explanation, Metric
-from metrics.robustness import Rotation, blur, rotation, sharpen, spearman
+from metrics.correlation import spearman
+from metrics.robustness import Rotation, blur, rotation, sharpen
 
 Judge = Callable[..., Explanation]
 Explain = Callable[[nn.Module, Tensor, Tensor], Tensor]
