@@ -21,7 +21,7 @@ from ..contract.examine import Outcome, examine
 from ..contract.networks import NETWORKS, named
 from ..contract.trial import Case
 from ..errors import UserError
-from .console import Plugins, out, progress_bar
+from .console import Device, Plugins, out, progress_bar
 
 Outcomes = Mapping[tuple[str, str], Outcome]
 """(explainer, network) -> what was found."""
@@ -33,7 +33,7 @@ def check(
         typer.Argument(help="Names or * patterns of explainers, or your own .py file; default: all."),
     ] = None,
     networks: Annotated[str, typer.Option(help="Names or * patterns, comma-separated; default: all.")] = "*",
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, or auto.")] = "auto",
+    device: Device = "auto",
     plugins: Plugins = None,
 ) -> None:
     """Check that explainers keep the contract: map, batch, traces, exceptions, target, model, precision, …

@@ -29,7 +29,7 @@ from ..concepts import (
     training_samples,
 )
 from ..errors import UserError
-from .console import Data, Plugins, names, out, progress_bar, told, use_data
+from .console import Data, Device, Plugins, names, out, progress_bar, told, use_data
 from .skipping import SkipUnreadable, skipped_lines, skipping
 
 
@@ -47,7 +47,7 @@ def concepts(
     out_file: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Where to draw them: .png, .pdf or .svg.")
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, or auto.")] = "auto",
+    device: Device = "auto",
     data: Data = None,
     plugins: Plugins = None,
     skip_unreadable: SkipUnreadable = False,

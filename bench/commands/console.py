@@ -23,6 +23,8 @@ Data = Annotated[
 Plugins = Annotated[
     list[Path] | None, typer.Option("--plugins", metavar="FILE", help="Your own .py file or package; repeatable.")
 ]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:N, or auto.")]
+Patterns = Annotated[str, typer.Option(help="Names or * patterns, comma-separated; '*': every one.")]
 Results = Annotated[Path, typer.Option("--results", metavar="DIR", help="Where the records are.")]
 
 

@@ -22,7 +22,7 @@ from .. import environment
 from ..catalog import catalog, select
 from ..errors import UserError
 from ..evaluation import Report, report, write
-from .console import Data, Plugins, out, progress_bar, told, use_data
+from .console import Data, Device, Plugins, out, progress_bar, told, use_data
 from .skipping import SkipUnreadable, skipped_lines, skipping
 
 Part = Literal["heldout", "validation", "train"]
@@ -33,7 +33,7 @@ def evaluate(
     part: Annotated[Part, typer.Option(help="On which samples. Those that are explained are held out.")] = "heldout",
     samples: Annotated[int | None, typer.Option(min=1, help="At most so many samples; default: all.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images forwarded at a time.")] = 64,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, or auto.")] = "auto",
+    device: Device = "auto",
     folder: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Where to write; default: beside the checkpoint.")
     ] = None,

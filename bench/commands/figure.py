@@ -16,7 +16,7 @@ from ..contact import LEGEND, no_samples, phantom_rows, sample_row
 from ..errors import UserError
 from ..maps import map_rows
 from ..runner import Settings
-from .console import Data, Plugins, err, out, progress_bar, told, use_data
+from .console import Data, Device, Patterns, Plugins, err, out, progress_bar, told, use_data
 
 figure = typer.Typer(help="Draw contact sheets of images and of heat maps.", no_args_is_help=True)
 
@@ -65,12 +65,12 @@ def phantoms(
 def grid(
     out_file: Out,
     tasks: Annotated[str, typer.Option(help="Names or * patterns, comma-separated.")],
-    explainers: Annotated[str, typer.Option(help="Names or * patterns, comma-separated; '*': every one.")] = "",
+    explainers: Patterns = "",
     augmentations: Annotated[
         str, typer.Option(help="Also the images as these robustness metrics change them: names or * patterns.")
     ] = "",
     samples: Annotated[int, typer.Option(min=1, help="Images of each task: the first ones.")] = 6,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, or auto.")] = "auto",
+    device: Device = "auto",
     dpi: Annotated[int, typer.Option(min=30, max=1200, help="Dots an inch, for .png.")] = 150,
     data: Data = None,
     plugins: Plugins = None,

@@ -16,15 +16,15 @@ from .. import environment
 from ..catalog import catalog, select, select_standard
 from ..errors import UserError
 from ..profiling import Cost, costs, trace
-from .console import Data, Plugins, err, out, progress_bar, told, use_data
+from .console import Data, Device, Patterns, Plugins, err, out, progress_bar, told, use_data
 
 
 def profile(
     tasks: Annotated[str, typer.Option(help="Names or * patterns, comma-separated.")],
-    explainers: Annotated[str, typer.Option(help="Names or * patterns, comma-separated; '*': every one.")] = "",
+    explainers: Patterns = "",
     batch_sizes: Annotated[str, typer.Option(help="Images explained at a time, comma-separated.")] = "1,16",
     repeats: Annotated[int, typer.Option(min=1, help="Calls that are timed, after one that is not.")] = 5,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, or auto.")] = "auto",
+    device: Device = "auto",
     trace_file: Annotated[
         Path | None, typer.Option("--trace", metavar="FILE", help="Also torch's trace of one call each: .json.")
     ] = None,

@@ -16,7 +16,7 @@ from ..catalog import Catalog, catalog, select, select_standard
 from ..errors import UserError
 from ..runner import Event, Settings, n_steps, run_task
 from ..summary import Summary
-from .console import Data, Plugins, Results, out, progress_bar, told, use_data
+from .console import Data, Device, Patterns, Plugins, Results, out, progress_bar, told, use_data
 from .skipping import SkipUnreadable, skipped_lines, skipping
 
 
@@ -25,11 +25,11 @@ def run(
         bool, typer.Option("--all", help="Every task; every explainer and metric but those on request.")
     ] = False,
     tasks: Annotated[str, typer.Option(help="Names or * patterns, comma-separated.")] = "",
-    explainers: Annotated[str, typer.Option(help="Names or * patterns, comma-separated; '*': every one.")] = "",
-    metrics: Annotated[str, typer.Option(help="Names or * patterns, comma-separated; '*': every one.")] = "",
+    explainers: Patterns = "",
+    metrics: Patterns = "",
     samples: Annotated[int, typer.Option(min=1, help="At most so many samples of each task.")] = 8,
     batch_size: Annotated[int, typer.Option(min=1, help="Images explained at a time.")] = 16,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, or auto.")] = "auto",
+    device: Device = "auto",
     seed: Annotated[int, typer.Option(help="Of all that is random.")] = 0,
     results: Results = Path("results"),
     data: Data = None,

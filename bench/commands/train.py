@@ -17,7 +17,7 @@ from tasks.training import Trainable
 from .. import environment
 from ..catalog import catalog, select
 from ..errors import UserError
-from .console import Data, Plugins, out, progress_bar, told, use_data
+from .console import Data, Device, Plugins, out, progress_bar, told, use_data
 from .evaluate import evaluation_table
 from .skipping import SkipUnreadable, skipped_lines, skipping
 
@@ -26,7 +26,7 @@ def train(
     name: Annotated[str, typer.Argument(help="The task whose network is to be trained.")],
     init: Annotated[Path | None, typer.Option(metavar="FILE", help="Weights to start from.")] = None,
     from_scratch: Annotated[bool, typer.Option(help="Start from random weights.")] = False,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, or auto.")] = "auto",
+    device: Device = "auto",
     data: Data = None,
     plugins: Plugins = None,
     skip_unreadable: SkipUnreadable = False,
