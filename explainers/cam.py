@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from .base import Explainer, InapplicableError
 from .gradient import guided_backprop
-from .layers import FeatureMap, feature_maps, stages
+from .layers import FeatureMap, beginning_at, feature_maps, stages
 from .masking import Masked, at
+from .remembering import Remembered
 
 N_STAGES = 5
 """How many stages the variants sweep: the resolutions of the usual networks, from a half of the image's down."""
@@ -42,11 +43,22 @@ class CAM(Explainer):
 
     def coarse(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
         """(N, 1, h, w), before it is enlarged."""
-        leaf = inputs.detach().requires_grad_()
-        logits, found = feature_maps(model, leaf.clone())  # a leaf could not be overwritten by a step in place
-        maps = self._chosen(found).maps
+        logits, maps = self._run(model, inputs.detach())
         (slopes,) = torch.autograd.grad(logits.gather(1, targets[:, None]).sum(), maps)
         return self.combine(maps.detach(), slopes)
+
+    def _run(self, model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits, and the chosen feature map within their graph."""
+        known = _known(model)
+        key = self.stage, images.shape[1:]
+        if key in known:
+            return beginning_at(model, images.clone(), known[key])
+        leaf = images.requires_grad_()
+        logits, found = feature_maps(model, leaf.clone())  # a leaf could not be overwritten by a step in place
+        chosen = self._chosen(found)
+        if chosen.module is not None:
+            known[key] = replace(chosen, maps=chosen.maps.new_empty(0))
+        return logits, chosen.maps
 
     def _chosen(self, found: list[FeatureMap]) -> FeatureMap:
         """
@@ -220,6 +232,14 @@ class GuidedGradCAM(GradCAM):
 
     def inapplicable(self, model: nn.Module) -> str | None:
         return super().inapplicable(model) or guided_backprop.inapplicable(model)
+
+
+def _nothing_known(model: nn.Module) -> dict[tuple[int | None, torch.Size], FeatureMap]:  # noqa: ARG001
+    return {}
+
+
+_known = Remembered(_nothing_known)
+"""Of a model: which feature map is chosen, by stage and the images' size. The maps themselves are let go."""
 
 
 def _weighted(maps: Tensor, weights: Tensor) -> Tensor:

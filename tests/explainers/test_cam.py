@@ -1,5 +1,6 @@
 """Class activation maps a second time, by the papers' formulas in numpy; which layers they are at."""
 
+import copy
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -130,6 +131,54 @@ def test_map_is_the_papers_formula(
         coarse = PAPERS[method](*cut(architecture, network, image, int(targets[index])))
         wanted = upsampled(coarse, image.shape[-1])
         np.testing.assert_allclose(answers[index], wanted, atol=1e-9 * max(1, np.abs(wanted).max()))
+
+
+@pytest.mark.parametrize("stage", [None, 1, 2])
+@pytest.mark.parametrize("trainable", [False, True])
+def test_second_map_of_a_model_is_like_its_first(
+    stage: int | None, trainable: bool, network: nn.Module, images: Tensor, targets: Tensor
+) -> None:
+    """The first watches where the feature map is, the second knows."""
+    network = network.double().requires_grad_(trainable)
+    method = replace(hires_cam, stage=stage)
+    first = method(network, images.double(), targets)
+    torch.testing.assert_close(method(network, images.double(), targets), first, rtol=0, atol=1e-12)
+    assert [parameter.grad for parameter in network.parameters()] == [None] * len(list(network.parameters()))
+
+
+def test_feature_map_is_looked_for_again_where_the_model_or_the_size_has_changed(draw: Callable[..., Tensor]) -> None:
+    torch.manual_seed(0)
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Sequential(nn.MaxPool2d(8), nn.Conv2d(4, 4, 1)), head
+    ).eval()
+    method = hires_cam
+    for side, layer in ((16, "1"), (32, "2")):  # of 16 pixels, only one is left behind the pooling
+        for _ in range(2):
+            assert method.describe(model, draw(2, side)) == {"layer": layer}
+            wanted = method(copy.deepcopy(model), draw(2, side), torch.tensor([0, 1]))
+            torch.testing.assert_close(method(model, draw(2, side), torch.tensor([0, 1])), wanted)
+    model[1] = nn.Sequential(nn.ReLU(), nn.Conv2d(4, 4, 3), nn.Sigmoid())
+    wanted = hires_cam(copy.deepcopy(model), draw(2, 16), torch.tensor([0, 1]))
+    torch.testing.assert_close(hires_cam(model, draw(2, 16), torch.tensor([0, 1])), wanted)
+
+
+def test_block_that_runs_twice_is_taken_the_second_time(draw: Callable[..., Tensor]) -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.block, self.linear = nn.Sequential(nn.Conv2d(3, 3, 3), nn.ReLU()), nn.Linear(3, 2)
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            return self.linear(self.block(self.block(inputs)).mean((2, 3)))
+
+    torch.manual_seed(0)
+    model, targets = Twice().double().eval(), torch.tensor([1])
+    image = draw(1).double()
+    maps = model.block(model.block(image))
+    wanted = (model.linear.weight[1, :, None, None] * maps).sum(1, keepdim=True) / maps[0, 0].numel()
+    for _ in ("watched", "known"):
+        torch.testing.assert_close(hires_cam.coarse(model, image, targets), wanted)
 
 
 def test_eigen_cam_is_numpys_first_component(
@@ -298,5 +347,6 @@ def test_map_is_what_becomes_of_a_convolution_that_is_overwritten(draw: Callable
     image = draw(1).double()
     maps = model.convolution(image).relu()[0]
     wanted = upsampled(relu((model.linear.weight[2, :, None, None] * maps).sum(0).detach().numpy() / 14**2), 16)
-    np.testing.assert_allclose(grad_cam(model, image, torch.tensor([2]))[0, 0].numpy(), wanted, atol=1e-12)
+    for _ in ("watched", "known"):
+        np.testing.assert_allclose(grad_cam(model, image, torch.tensor([2]))[0, 0].numpy(), wanted, atol=1e-12)
     assert grad_cam.describe(model, image) == {"layer": "relu"}
