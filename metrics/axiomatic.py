@@ -171,9 +171,9 @@ class InputInvariance(Metric):
     2017; the shift is theirs.
 
     Args:
-        shift: What is added to all pixels of the images in [0, 1]. tolerance: Up to here a distance counts as 0. The
-        shifted pixels are rounded, which moves float32 maps by 1e-7 to
-            1e-4: who is best at that is no question of the explainer.
+        shift: What is added to all pixels of the images in [0, 1].
+        tolerance: Up to here a distance counts as 0. The shifted pixels are rounded, which moves float32 maps by 1e-7
+            to 1e-4: who is best at that is no question of the explainer.
 
     Raises:
         ValueError: the tolerance is not in [0, 1).

@@ -146,9 +146,18 @@ class Explanation:
         decisions: What was explained.
         attributions: (N, 1, H, W), as the explainer made them.
         explain: (model, inputs, targets) -> attributions, for metrics that ask again.
+
+    Raises:
+        ValueError: attributions of another shape, or some that are not finite.
     """
 
     def __init__(self, decisions: Decisions, attributions: Tensor, explain: Explain) -> None:
+        wanted = (len(decisions.inputs), 1, *decisions.inputs.shape[2:])
+        if attributions.shape != wanted:
+            raise ValueError(f"attributions of these images are {wanted}, not {tuple(attributions.shape)}")
+        broken = ~attributions.isfinite().flatten(1).all(dim=1)
+        if bool(broken.any()):
+            raise ValueError(f"{int(broken.sum())} of {len(broken)} maps are not finite")
         self.decisions = decisions
         self.attributions = attributions
         self.explain = explain
