@@ -84,12 +84,14 @@ class RankCorrelation(Similarity):
 class StructuralSimilarity(Similarity):
     """Structural similarity (SSIM) of the map and that of the transformed image, brought back.
 
-    Mean over all windows of 11 × 11 pixels that lie wholly among the compared pixels; each map is scaled to [−1, 1]
-    first, by its largest absolute value, and the data range is 2: see `similarity.structural_similarity`, which is
-    scikit-image's with Gaussian weights. At most 1, about 0 for maps that have nothing in common, negative for
-    opposite ones; higher is better. A positive factor of either map changes nothing; the sign counts. Two maps are
-    alike where both are near zero, so that maps of few bright pixels score high whether or not these stay: compare
-    with the controls. nan: see the module; also images of less than 11 pixels a side.
+    Mean over all windows of 11 × 11 pixels that lie wholly among the compared pixels; each map is divided by its
+    largest absolute value first and then put into [0, 1], zero at ½, and the data range is 1: see
+    `similarity.structural_similarity`, which is scikit-image's with Gaussian weights. In [−1, 1], near 0 for busy maps
+    that have nothing in common, below 0 for opposite ones; higher is better. A positive factor of either map changes
+    nothing; the sign counts. Two maps are alike where both are near zero, so that maps of few bright pixels score high
+    whether or not these stay: compare with the controls. nan, cost: see the module; also nan where no window fits, as
+    in images of less than 11 pixels a side. Quantus's ssim takes signed values as they are, so that opposite maps may
+    be alike, and uniform windows.
 
     Reference: Wang, Bovik, Sheikh, Simoncelli, "Image Quality Assessment: From Error Visibility to Structural
     Similarity", IEEE Transactions on Image Processing 13, 2004; for maps: Adebayo, Gilmer, Muelly, Goodfellow, Hardt,

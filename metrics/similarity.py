@@ -13,12 +13,13 @@ SIGMA = 1.5
 def structural_similarity(first: Tensor, second: Tensor, compared: Tensor) -> Tensor:
     """(M,) float64 mean SSIM of (M, H, W) and (M, H, W) maps, over windows that lie wholly in (H, W) bool `compared`.
 
-    Each map is divided by its largest absolute value over the compared pixels, so that it lies in [−1, 1] and zero
-    stays zero. In a window of 11 × 11 pixels, weighted by a Gaussian with a standard deviation of 1.5,
+    Each map is divided by its largest absolute value over the compared pixels and brought from [−1, 1] to [0, 1], so
+    that zero is ½: were values negative, a map and its opposite would be alike, for both factors below would change
+    their signs. In a window of 11 × 11 pixels, weighted by a Gaussian with a standard deviation of 1.5,
 
         SSIM = (2 μ₁ μ₂ + C₁) (2 σ₁₂ + C₂) / ((μ₁² + μ₂² + C₁) (σ₁² + σ₂² + C₂)),
 
-    with C₁ = (0.01 L)², C₂ = (0.03 L)² and L = 2, the width of [−1, 1]. nan: no window lies wholly in `compared`, or
+    with C₁ = (0.01 L)², C₂ = (0.03 L)² and L = 1, the width of [0, 1]. nan: no window lies wholly in `compared`, or
     one of the maps is zero wherever it is compared.
 
     Reference: Wang, Bovik, Sheikh, Simoncelli, "Image Quality Assessment: From Error Visibility to Structural
@@ -29,7 +30,7 @@ def structural_similarity(first: Tensor, second: Tensor, compared: Tensor) -> Te
         return torch.full_like(x[:, 0, 0], torch.nan)
     means = _window_means(torch.stack([x, y, x * x, y * y, x * y], dim=1))
     x_mean, y_mean, x_square, y_square, product = means.unbind(dim=1)
-    c_1, c_2 = (0.01 * 2) ** 2, (0.03 * 2) ** 2
+    c_1, c_2 = 0.01**2, 0.03**2
     mean_product, mean_squares = x_mean * y_mean, x_mean.square() + y_mean.square()
     values = (2 * mean_product + c_1) * (2 * (product - mean_product) + c_2)
     values /= (mean_squares + c_1) * (x_square + y_square - mean_squares + c_2)
@@ -69,7 +70,8 @@ def among_the_highest(values: Tensor, k: int) -> Tensor:
 
 
 def _scaled(maps: Tensor, compared: Tensor) -> Tensor:
-    return maps / maps[:, compared].abs().amax(dim=1)[:, None, None]
+    """(M, H, W) maps within [0, 1] where they are compared, zero brought to ½."""
+    return (maps / maps[:, compared].abs().amax(dim=1)[:, None, None] + 1) / 2
 
 
 def _window_means(values: Tensor) -> Tensor:
