@@ -453,3 +453,16 @@ def test_the_summary_says_where_the_time_went(bench, write, tmp_path):
     assert re.search(rf"Time by explainer: \w+ {number}, \w+ {number}\.", out)
     again = bench("run", *choice, "--explainers", "weights,noise", "--metrics", "srg,sparseness")
     assert "Time" not in again.out
+
+
+def test_samples_whose_prediction_changes_are_counted_beneath_the_table(bench, write, tmp_path):
+    plugin = write("toy = ToyTask()")
+    choice = ("--plugins", plugin, "--tasks", "toy", "--explainers", "noise", "--metrics", "flip*,jpeg")
+    answer = bench("run", *choice, "--results", tmp_path, "--samples", 4)
+    assert answer.status == 0, answer.err
+    # The mirrored image is one of the other class.
+    told = "undefined for 4 samples, whichever the explainer: flip, flip_sign_flip, flip_ssim, flip_top_k"
+    assert told in " ".join(answer.out.split())
+    cells = pd.read_csv(tmp_path / "leaderboard.csv").set_index("metric")
+    assert (cells.loc["jpeg", "n"], cells.loc["jpeg", "n_undefined"]) == (4, 0)
+    assert (cells.loc["flip", "n"], cells.loc["flip", "n_undefined"]) == (0, 4)
