@@ -346,7 +346,6 @@ def representations(model: nn.Module) -> Iterator[list[Tensor]]:
 
     def ends(_model: nn.Module, _inputs: object, logits: Tensor) -> None:
         found.extend(values.reshape(len(logits), -1) for values in latest)
-        latest.clear()
 
     layers = [layer for layer in model.modules() if isinstance(layer, _WITH_WEIGHTS)]
     handles = [layer.register_forward_pre_hook(enters) for layer in layers]
