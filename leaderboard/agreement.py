@@ -18,7 +18,7 @@ from .table import CONTROLS, COSTS
 _CELL, _NAMES, _HEAD = 0.36, 1.75, 0.4
 """Side of a square, room for the names at the left and beneath, and above; inches."""
 _APART = 0.25
-_ACROSS = 12.0
+_ACROSS = 13.0
 """Width from which on the next family begins a new row; inches."""
 
 Array = NDArray[np.float64]
@@ -36,7 +36,12 @@ def agreement(results: Results) -> dict[str, pd.DataFrame]:
     key = ["task", "explainer", "metric"]
     scores = results.scores[results.scores.explainer.isin(cells.explainer)]
     scores = scores[np.isfinite(scores.score)].drop_duplicates([*key, "sample"], keep="last")
-    metrics = cells[cells.metric.isin(scores.metric)].drop_duplicates("metric").set_index("metric").sort_index()
+    metrics = (
+        cells[cells.metric.isin(scores.metric.astype(str).unique())]
+        .drop_duplicates("metric")
+        .set_index("metric")
+        .sort_index()
+    )
     means = scores.astype(dict.fromkeys(key, str)).groupby(key).score.mean().unstack("metric")
     means = means.reindex(columns=metrics.index) * np.where(metrics.higher_is_better.astype(bool), 1.0, -1.0)
     families = metrics.groupby("category", sort=True).groups
@@ -70,7 +75,9 @@ def _taus_of_task(means: Array) -> Array:
 
 
 def draw(matrices: Mapping[str, pd.DataFrame], path: Path, dpi: int = 110) -> Path:
-    """Draw the matrices of `agreement`: red agrees, blue disagrees, white has nothing in common, gray is not known.
+    """Draw the matrices of `agreement`, the largest first.
+
+    Red agrees, blue disagrees, white has nothing in common, gray is not known.
 
     Args:
         matrices: Family -> (M, M).
@@ -85,6 +92,7 @@ def draw(matrices: Mapping[str, pd.DataFrame], path: Path, dpi: int = 110) -> Pa
     """
     if not matrices:
         raise ValueError("no family has two metrics: there is no agreement to draw")
+    matrices = dict(sorted(matrices.items(), key=lambda item: -len(item[1])))
     places, width, height = _laid_out({family: len(matrix) for family, matrix in matrices.items()})
     figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)

@@ -193,7 +193,8 @@ def _best_of_task(controls: pd.DataFrame) -> "pd.Series[float]":
     best = [
         of_task[of_task.mean().fillna(-np.inf).idxmax()] for _, of_task in controls.groupby(level="task", sort=False)
     ]
-    return pd.concat(best).reindex(controls.index)
+    whole: pd.Series[float] = pd.concat(best).reindex(controls.index)
+    return whole
 
 
 def trained_of(trained: pd.DataFrame, random: pd.DataFrame) -> Trained:

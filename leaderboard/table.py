@@ -44,7 +44,7 @@ def leaderboard(
     tasks: Collection[str] | None = None,
     categories: Collection[str] | None = None,
     outcomes: Collection[str] | None = None,
-    by: Literal["mask-area"] | None = None,
+    strata: Literal["mask-area"] | None = None,
 ) -> pd.DataFrame:
     """The long table: a row a task, metric and explainer, with the columns `COLUMNS`.
 
@@ -53,7 +53,7 @@ def leaderboard(
         tasks: Only these.
         categories: Only metrics of these.
         outcomes: Only samples of these: "true positive", "false positive", "true negative", "false negative".
-        by: The samples of each task in strata, each with rows of its own: by the size of the evidence, as
+        strata: The samples of each task in strata, each with rows of its own: by the size of the evidence, as
             `strata.by_mask_area` says; the boundaries are those of all samples, whatever their outcome.
 
     Returns:
@@ -75,7 +75,7 @@ def leaderboard(
     cells = _cells(results.cells)
     for kind, wanted, known in (("task", tasks, cells.task), ("category", categories, cells.category)):
         _check(kind, wanted, known)
-    samples = _cut(results.samples if by is None else by_mask_area(results.samples), outcomes, always=by is not None)
+    samples = _cut(results.samples, outcomes) if strata is None else _cut(by_mask_area(results.samples), outcomes, True)
     cells = cells[_among(cells.task, tasks) & _among(cells.category, categories)]
     if samples is not None:
         cells = cells[cells.task.isin(samples.task)]
@@ -205,7 +205,7 @@ def _other_settings(cells: pd.DataFrame) -> NDArray[np.bool_]:
     return np.asarray(cells.settings.to_numpy() != expected)
 
 
-def _cut(samples: pd.DataFrame, outcomes: Collection[str] | None, always: bool) -> pd.DataFrame | None:
+def _cut(samples: pd.DataFrame, outcomes: Collection[str] | None, always: bool = False) -> pd.DataFrame | None:
     """The samples with one of the outcomes; None: no cut, unless there is always one."""
     if outcomes is None:
         return samples if always else None

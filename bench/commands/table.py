@@ -18,7 +18,7 @@ def table(
     tasks: Annotated[str, typer.Option(help="Only these, comma-separated.")] = "",
     family: Annotated[str, typer.Option(help="Only these families of metrics, comma-separated.")] = "",
     outcome: Annotated[str, typer.Option(help="Only samples of this outcome: 'true positive', ….")] = "",
-    by: Annotated[
+    strata: Annotated[
         Literal["mask-area"] | None,
         typer.Option(help="A table each for small, medium and large evidence; of localization, without --family."),
     ] = None,
@@ -26,8 +26,8 @@ def table(
 ) -> None:
     """Print the leaderboard of a results folder."""
     with told():
-        families = names(family) or ([LOCALIZATION] if by is not None else None)
-        rows = leaderboard(record.load(results), names(tasks), families, names(outcome), by)
+        families = names(family) or ([LOCALIZATION] if strata is not None else None)
+        rows = leaderboard(record.load(results), names(tasks), families, names(outcome), strata)
         if format == "text":
             out.print(to_rich(rows))
         else:
