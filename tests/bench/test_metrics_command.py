@@ -87,6 +87,9 @@ def test_records_are_used_again(bench, write, tmp_path):
     assert bench(*ask).status == 0
     assert {path: path.stat().st_mtime_ns for path in results.rglob("*.parquet")} == files
     assert bench("table", "--results", results).status == 0
+    strata = bench("table", "--results", results, "--strata", "mask-area").out
+    assert "toy · localization · small evidence, up to 50.0 % of the image · 16 samples" in strata
+    assert "toy · faithfulness" not in strata
     assert set(record.load(results).cells.task) == {"toy"}
 
 
