@@ -69,6 +69,8 @@ class Controls(NamedTuple):
     """Share of samples on which more than half of the explainers beat the control that is best on the task."""
     every_above: float
     """The same for every explainer."""
+    rival: str
+    """The control that is the best of its task for most samples."""
 
 
 class Trained(NamedTuple):
@@ -172,11 +174,12 @@ def controls_of(scores: pd.DataFrame, controls: pd.DataFrame) -> Controls:
         scores: (N, K), rows indexed by task and sample, a column a ranked explainer, the higher the better.
         controls: (N, C), the same of controls.
     """
-    none = Controls(scores.shape[1], None, 0, float("nan"), float("nan"))
+    none = Controls(scores.shape[1], None, 0, float("nan"), float("nan"), "")
     if scores.isna().all(axis=None) or controls.isna().all(axis=None):
         return none
     noise = controls[NOISE] if NOISE in controls else pd.Series(np.nan, index=controls.index)
-    best = _best_of_task(controls)
+    names = _best_of_task(controls)
+    best = pd.Series([controls.at[row, name] for row, name in names.items()], index=names.index)
     beaten = scores.gt(best, axis=0).where(scores.notna() & best.notna().to_numpy()[:, None])
     share = beaten.astype(float).mean(axis=1).dropna()
     return Controls(
@@ -185,16 +188,14 @@ def controls_of(scores: pd.DataFrame, controls: pd.DataFrame) -> Controls:
         n_above_all=int(beats_controls(scores.dropna(axis=1, how="all"), controls, higher_is_better=True).sum()),
         most_above=float((share > 0.5).mean()),
         every_above=float((share == 1).mean()),
+        rival=str(names.mode().iloc[0]),
     )
 
 
-def _best_of_task(controls: pd.DataFrame) -> "pd.Series[float]":
-    """(N,) scores of the control whose mean is the best on the sample's task."""
-    best = [
-        of_task[of_task.mean().fillna(-np.inf).idxmax()] for _, of_task in controls.groupby(level="task", sort=False)
-    ]
-    whole: pd.Series[float] = pd.concat(best).reindex(controls.index)
-    return whole
+def _best_of_task(controls: pd.DataFrame) -> "pd.Series[str]":
+    """(N,) the control whose mean is the best on the sample's task."""
+    means = controls.groupby(level="task").mean().fillna(-np.inf)
+    return pd.Series(means.idxmax(axis=1).loc[controls.index.get_level_values("task")].to_numpy(), controls.index)
 
 
 def trained_of(trained: pd.DataFrame, random: pd.DataFrame) -> Trained:
@@ -290,7 +291,7 @@ def verdict(row: Mapping[Any, Any]) -> str:
         return BLIND
     found = []
     if 2 * row["n_above_all"] <= row["n_explainers"]:
-        found.append("a control does as well")
+        found.append(f"the control {row['rival']} does as well")
     if not row["trained_p_value"] < LEVEL:
         found.append("cannot tell a random network")
     moves = [name for name in RETESTS if row[f"{name}_correlation"] < STEADY]

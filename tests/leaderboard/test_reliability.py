@@ -103,7 +103,7 @@ def test_verdicts_name_what_was_planted(table: pd.DataFrame) -> None:
         "blind": BLIND,
         "model_blind": "cannot tell a random network",
         "shaky": "moves with seed",
-        "center_wins": "a control does as well",
+        "center_wins": "the control center does as well",
         "empty": UNDEFINED,
     }
 
@@ -148,7 +148,9 @@ def test_the_control_to_beat_is_the_best_of_the_task() -> None:
     index = pd.MultiIndex.from_tuples([("t", "1"), ("t", "2"), ("u", "1")], names=["task", "sample"])
     scores = pd.DataFrame({"a": [2.0, 2.0, 2.0], "b": [2.0, 2.0, 2.0]}, index=index)
     controls = pd.DataFrame({"noise": [1.0, 1.0, 9.0], "center": [0.0, 3.0, 1.0]}, index=index)
-    assert controls_of(scores, controls).every_above == pytest.approx(1 / 3)  # center in t, noise in u
+    found = controls_of(scores, controls)
+    assert found.every_above == pytest.approx(1 / 3)  # center in t, noise in u
+    assert found.rival == "center"
 
 
 def test_undefined_scores_are_left_out() -> None:
