@@ -15,6 +15,7 @@ from .commands.evaluate import evaluate
 from .commands.figure import figure
 from .commands.list import list_entries
 from .commands.lungs import lungs
+from .commands.metrics import metrics
 from .commands.profile import profile
 from .commands.run import run
 from .commands.table import table
@@ -34,6 +35,7 @@ app.command()(check)
 app.command("check-data")(check_data)
 app.add_typer(figure, name="figure")
 app.command()(table)
+app.command()(metrics)
 app.command()(train)
 app.command()(evaluate)
 app.command()(concepts)

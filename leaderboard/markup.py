@@ -30,7 +30,15 @@ def _escape_markdown(text: str) -> str:
 _LATEX_CHARACTERS = str.maketrans(
     {character: f"\\{character}" for character in "&%$#_{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    | {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "–": "--", "†": r"$\dagger$", "·": r"$\cdot$"}
+    | {
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        "–": "--",
+        "†": r"$\dagger$",
+        "‡": r"$\ddagger$",
+        "·": r"$\cdot$",
+    }
 )
 
 _MARKDOWN = _Markup(_escape_markdown, "**{}**", "<sup>{}</sup>", "†", ("↑", "↓"), r"\*")
@@ -46,17 +54,18 @@ def _document(table: pd.DataFrame, block_of: Callable[[Block], str], escape: Cal
 
 def _markdown_block(block: Block) -> str:
     frame = _frame(block, _MARKDOWN)
-    body = frame.to_markdown(index=False, disable_numparse=True, stralign=None)
+    body = frame.to_markdown(index=False, disable_numparse=True, stralign=None) if block.metrics else ""
     notes = "\n".join(f"- {_MARKDOWN.escape(note)}" for note in block.notes)
     return "\n\n".join(part for part in (f"### {_MARKDOWN.escape(block.title)}", body, notes) if part)
 
 
 def _latex_block(block: Block) -> str:
-    frame = _frame(block, _LATEX)
-    body = frame.to_latex(
-        index=False, escape=False, caption=_LATEX.escape(block.title), column_format="l" + "r" * len(block.metrics)
-    )
     notes = [rf"\par\noindent {_LATEX.escape(note)}" for note in block.notes]
+    title = _LATEX.escape(block.title)
+    if not block.metrics:
+        return "\n".join([rf"\par\noindent {title}", *notes])
+    frame = _frame(block, _LATEX)
+    body = frame.to_latex(index=False, escape=False, caption=title, column_format="l" + "r" * len(block.metrics))
     return "\n".join([body.rstrip(), *notes])
 
 

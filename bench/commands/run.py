@@ -14,9 +14,10 @@ from leaderboard.table import leaderboard, render, to_rich
 from .. import environment
 from ..catalog import Catalog, catalog, select, select_standard
 from ..errors import UserError
-from ..runner import Event, Settings, n_steps, run_task
+from ..runner import Settings
 from ..summary import Summary
-from .console import Data, Device, Patterns, Plugins, Results, out, progress_bar, told, use_data
+from .console import Data, Device, Patterns, Plugins, Results, out, told, use_data
+from .running import run_all
 from .skipping import SkipUnreadable, skipped_lines, skipping
 
 
@@ -46,7 +47,7 @@ def run(
     chosen = _choose(catalog(plugins or ()), tasks, explainers, metrics)
     chosen = replace(chosen, tasks={name: skipping(task, skip_unreadable) for name, task in chosen.tasks.items()})
     settings = Settings(results, environment.device_of(device), samples, batch_size, seed, save_attributions)
-    summary = _run(chosen, settings)
+    summary = run_all(chosen, settings)
     _show_results(results, summary, save_attributions)
     for line in (line for name in summary.ran for line in skipped_lines(name, chosen.tasks[name])):
         out.print(escape(line), soft_wrap=True, highlight=False)
@@ -62,34 +63,6 @@ def _choose(found: Catalog, tasks: str, explainers: str, metrics: str) -> Catalo
         explainers=select_standard(found.explainers, explainers, "explainer"),
         metrics=select_standard(found.metrics, metrics, "metric"),
     )
-
-
-def _run(chosen: Catalog, settings: Settings) -> Summary:
-    environment.compute_exactly()
-    summary = Summary()
-    runnable = {}
-    for name, task in chosen.tasks.items():
-        reason = task.unavailable()
-        if reason is None:
-            runnable[name] = task
-        else:
-            summary.unavailable[name] = reason
-    with progress_bar() as bar:
-        step = bar.add_task("", total=None)
-        totals = {name: n_steps(task, len(chosen.explainers), settings.n_samples) for name, task in runnable.items()}
-        bar.update(step, total=sum(totals.values()))
-
-        def report(event: Event) -> None:
-            if event.ended:
-                summary.add(event)
-                bar.advance(step)
-            else:
-                bar.update(step, description=f"{event.task} {event.shard}: {event.explainer}")
-
-        for name, task in runnable.items():
-            run_task(name, task, replace(chosen, tasks={name: task}), settings, report)
-            summary.ran.append(name)
-    return summary
 
 
 def _show_results(results: Path, summary: Summary, drawn: bool) -> None:

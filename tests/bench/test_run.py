@@ -322,7 +322,7 @@ def test_an_interrupted_run_says_how_to_go_on(bench, write, tmp_path, monkeypatc
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bench.commands.run.run_task", interrupted)
+    monkeypatch.setattr("bench.commands.running.run_task", interrupted)
     answer = bench("run", "--tasks", "toy", "--plugins", write(TASK), "--results", tmp_path / "r")
     assert answer.status == 130
     assert "what was computed is kept" in answer.err
