@@ -63,9 +63,8 @@ def leaderboard(
     Raises:
         ValueError: a name is unknown, or nothing is left; the message names what there is.
     """
+    check_cut(results, tasks, categories, outcomes)
     cells = _cells(results.cells)
-    for kind, wanted, known in (("task", tasks, cells.task), ("category", categories, cells.category)):
-        _check(kind, wanted, known)
     samples = _cut(results.samples, outcomes)
     cells = cells[_among(cells.task, tasks) & _among(cells.category, categories)]
     if samples is not None:
@@ -80,6 +79,22 @@ def leaderboard(
     table = pd.concat(columns, ignore_index=True)
     table.insert(1, "outcomes", ", ".join(sorted(outcomes)) if outcomes is not None else "")
     return table[list(COLUMNS)]
+
+
+def check_cut(
+    results: Results,
+    tasks: Collection[str] | None,
+    categories: Collection[str] | None,
+    outcomes: Collection[str] | None,
+) -> None:
+    """Whether the names of a cut are known.
+
+    Raises:
+        ValueError: one is not; the message names what there is.
+    """
+    for kind, wanted, known in (("task", tasks, results.cells.task), ("category", categories, results.cells.category)):
+        _check(kind, wanted, known)
+    _cut(results.samples, outcomes)
 
 
 def _task_columns(
