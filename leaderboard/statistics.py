@@ -231,10 +231,15 @@ def _sums(rows: Array, clusters: ArrayLike | None) -> tuple[Array, Array]:
     known = np.where(defined, rows, 0)
     if clusters is None:
         return known, defined.astype(np.float64)
-    names, members = np.unique(np.asarray(clusters), return_inverse=True)
-    belongs = np.zeros((len(members), len(names)))
-    belongs[np.arange(len(members)), members] = 1
-    return known @ belongs, defined @ belongs
+    members = np.unique(np.asarray(clusters), return_inverse=True)[1]
+    return sums_of(known, members), sums_of(defined.astype(np.float64), members)
+
+
+def sums_of(values: Array, members: NDArray[np.intp]) -> Array:
+    """Sums of values (…, N) over the samples of each cluster: (…, C). members (N,) are 0 … C - 1, each there."""
+    order = np.argsort(members, kind="stable")
+    starts = np.searchsorted(members[order], np.arange(members.max(initial=-1) + 1))
+    return np.asarray(np.add.reduceat(values[..., order], starts, axis=-1)) if len(starts) else values
 
 
 def _chunks(places: NDArray[np.intp], size: int) -> list[NDArray[np.intp]]:
