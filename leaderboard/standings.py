@@ -131,7 +131,7 @@ def standings(
     """
     check_cut(results, tasks, categories, outcomes)
     weights = dict(weights or {})
-    _check_weights(weights, set(results.cells.category.astype(str)) - {COSTS})
+    _check_weights(weights, set(results.cells.category.unique()) - {COSTS})
     who = explainers(results)
     pairs = all_pairs(who)
     fights, times = [], {}
@@ -237,7 +237,7 @@ def _drawn(fights: Sequence[TaskDuels], family: str) -> Array:
             won = one.won[family]
             defined = np.isfinite(won)
             counts = np.hstack([np.ones((won.shape[1], 1)), resample_counts(won.shape[1], N_RESAMPLES)])
-            drawn = defined @ counts
+            drawn = np.full((1, 1), won.shape[1]) if defined.all() else defined @ counts
             there = drawn > 0
             total = total + np.where(there, np.where(defined, won, 0) @ counts / np.where(there, drawn, 1), 0)
             n = n + there
