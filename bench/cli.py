@@ -8,6 +8,7 @@ from rich.markup import escape
 
 from .commands.check import check
 from .commands.check_data import check_data
+from .commands.compare import compare
 from .commands.concepts import concepts
 from .commands.console import err
 from .commands.data import data
@@ -36,6 +37,8 @@ app.command("check-data")(check_data)
 app.add_typer(figure, name="figure")
 app.command()(table)
 app.command()(metrics)
+app.command("leaderboard", hidden=True)(table)
+app.command()(compare)
 app.command()(train)
 app.command()(evaluate)
 app.command()(concepts)

@@ -22,7 +22,8 @@ class _Markup:
     star: str
 
 
-def _escape_markdown(text: str) -> str:
+def escape_markdown(text: str) -> str:
+    """The text as Markdown shows it."""
     text = re.sub(r"([\\`*\[\]|~#])", r"\\\1", html.escape(text, quote=False))
     return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\_", text)
 
@@ -38,12 +39,20 @@ _LATEX_CHARACTERS = str.maketrans(
         "†": r"$\dagger$",
         "‡": r"$\ddagger$",
         "·": r"$\cdot$",
+        "×": r"$\times$",
+        "µ": r"\textmu{}",
     }
 )
 
-_MARKDOWN = _Markup(_escape_markdown, "**{}**", "<sup>{}</sup>", "†", ("↑", "↓"), r"\*")
+
+def escape_latex(text: str) -> str:
+    """The text as LaTeX shows it."""
+    return text.translate(_LATEX_CHARACTERS)
+
+
+_MARKDOWN = _Markup(escape_markdown, "**{}**", "<sup>{}</sup>", "†", ("↑", "↓"), r"\*")
 _LATEX = _Markup(
-    lambda text: text.translate(_LATEX_CHARACTERS),
+    escape_latex,
     *(r"\textbf{{{}}}", r"$^{{{}}}$", r"$\dagger$", (r"$\uparrow$", r"$\downarrow$"), "*"),
 )
 

@@ -72,9 +72,8 @@ def leaderboard(
     Raises:
         ValueError: a name is unknown, or nothing is left; the message names what there is.
     """
+    check_cut(results, tasks, categories, outcomes)
     cells = _cells(results.cells)
-    for kind, wanted, known in (("task", tasks, cells.task), ("category", categories, cells.category)):
-        _check(kind, wanted, known)
     samples = _cut(results.samples, outcomes) if strata is None else _cut(by_mask_area(results.samples), outcomes, True)
     cells = cells[_among(cells.task, tasks) & _among(cells.category, categories)]
     if samples is not None:
@@ -119,6 +118,22 @@ def _telling(scores: pd.DataFrame, cells: pd.DataFrame, samples: pd.DataFrame | 
         else tells_noise(wide(scores[(scores.metric == metric).to_numpy()]), ranked, bool(higher_is_better))
         for metric, category, higher_is_better in zip(told.metric, told.category, told.higher_is_better, strict=True)
     }
+
+
+def check_cut(
+    results: Results,
+    tasks: Collection[str] | None,
+    categories: Collection[str] | None,
+    outcomes: Collection[str] | None,
+) -> None:
+    """Whether the names of a cut are known.
+
+    Raises:
+        ValueError: one is not; the message names what there is.
+    """
+    for kind, wanted, known in (("task", tasks, results.cells.task), ("category", categories, results.cells.category)):
+        _check(kind, wanted, known)
+    _cut(results.samples, outcomes)
 
 
 def _task_columns(task: str, cells: pd.DataFrame, results: Results, keep: pd.Series | None) -> Iterator[pd.DataFrame]:
@@ -218,9 +233,10 @@ def _cut(samples: pd.DataFrame, outcomes: Collection[str] | None, always: bool =
 
 
 def _check(kind: str, wanted: Collection[str] | None, known: pd.Series) -> None:
-    unknown = sorted(set(wanted or ()) - set(known))
+    there = set(known.unique())
+    unknown = sorted(set(wanted or ()) - there)
     if unknown:
-        raise ValueError(f"no {kind} {', '.join(unknown)} in these results; there are: {', '.join(sorted(set(known)))}")
+        raise ValueError(f"no {kind} {', '.join(unknown)} in these results; there are: {', '.join(sorted(there))}")
 
 
 def _among(column: pd.Series, wanted: Collection[str] | None) -> pd.Series:

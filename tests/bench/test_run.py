@@ -37,7 +37,10 @@ def test_a_run_makes_a_whole_table(bench, write, tmp_path):
     assert table.loc[("pointing_game", "weights"), "mean"] == 1
     assert table.loc[("pointing_game", "noise"), "mean"] < 1
     assert table.loc[("deletion", "noise"), "n"] == 6
-    assert (tmp_path / "r" / "leaderboard.md").read_text().startswith("### toy")
+    written = (tmp_path / "r" / "leaderboard.md").read_text()
+    assert written.startswith("## Summary · toy · 6 samples")
+    assert "### toy" in written
+    assert set(pd.read_csv(tmp_path / "r" / "summary.csv").explainer) == set(table.reset_index().explainer)
 
 
 def test_a_record_tells_where_it_comes_from(bench, write, tmp_path):
