@@ -33,13 +33,13 @@ class _InSteps(_Faithfulness):
         """Quantus's, with as many features in a step as n_steps says."""
         whole = super().settings(decisions)
         n_steps, n_pixels = whole.pop("n_steps"), decisions.inputs[0, 0].numel()
-        return {**whole, "features_in_step": _features_in_step(n_pixels, n_steps)}
+        return {**whole, "features_in_step": features_in_step(n_pixels, n_steps)}
 
 
-def _features_in_step(n_pixels: int, n_steps: int) -> int:
+def features_in_step(n_pixels: int, n_steps: int) -> int:
     """The largest divisor of the number of pixels that is at most its n_steps-th part, at least 1.
 
-    >>> _features_in_step(224 * 224, 32), _features_in_step(25, 32)
+    >>> features_in_step(224 * 224, 32), features_in_step(25, 32)
     (1568, 1)
     """
     return next(count for count in range(max(1, n_pixels // n_steps), 0, -1) if n_pixels % count == 0)
