@@ -112,8 +112,10 @@ class Found:
 
     @property
     def difference(self) -> float:
-        """The largest absolute difference; nan: nothing to compare."""
-        return float(np.abs(np.subtract(self.ours, self.theirs)).max()) if self.ours else float("nan")
+        """The largest of the differences: absolute, of scores beyond 1 as a share of them; nan: nothing to compare."""
+        if not self.ours:
+            return float("nan")
+        return float((np.abs(np.subtract(self.ours, self.theirs)) / np.maximum(1, np.abs(self.theirs))).max())
 
     @property
     def correlation(self) -> float:

@@ -356,14 +356,18 @@ def _completeness(case: Case) -> tuple[Ours, Theirs]:
     return _ours(Completeness(), case.explanation), theirs
 
 
-def _non_sensitivity(case: Case) -> tuple[Ours, Theirs]:
-    grid = min(_PATCHES, *case.decisions.inputs.shape[2:])
-    relevance = _of_cells(case, grid)
-    relevance = relevance / relevance.amax(dim=(2, 3), keepdim=True)
-    whole = case.decisions
+def _scale(whole: Decisions, grid: int) -> Tensor:
+    """(N,) one over the largest change that a cell makes."""
     apart = Decisions(whole.model, whole.inputs, whole.targets, whole.labels)  # ours shall not find its answers here
     largest = single_cells(apart, grid).falls(_MEAN).abs().amax(dim=1)
-    scale: Tensor = 1 / largest.where(largest > 0, 1)
+    return 1 / largest.where(largest > 0, 1)
+
+
+def _non_sensitivity(case: Case) -> tuple[Ours, Theirs]:
+    grid: int = min(_PATCHES, *case.decisions.inputs.shape[2:])
+    relevance = _of_cells(case, grid)
+    relevance = relevance / relevance.amax(dim=(2, 3), keepdim=True)
+    scale = case.decisions.shared("scale of the crosscheck", lambda: _scale(case.decisions, grid))
 
     def theirs() -> Tensor:
         model = Revealed(case, _MEAN, scale=scale)
