@@ -38,9 +38,9 @@ definitions are. Maps are freed of ties, which both break in their own way. Made
 {table}
 
 n counts samples, over all maps, for which ours is defined; the largest difference and Spearman's correlation are over
-them; scores beyond 1 are compared as shares of themselves. Equal is what differs by 1e-5 or less. Seconds are those of this run: both were given the same work, one metric at
-a time, so nothing is shared between metrics or explainers as it is in a run; they are no benchmark, which is
-`pytest tests/benchmarks --benchmark-only`.
+them. Scores beyond 1 are compared as shares of themselves; equal is what differs by 1e-5 or less. Seconds are those of
+this run: both were given the same work, one metric at a time, so nothing is shared between metrics or explainers as it
+is in a run; they are no benchmark, which is `pytest tests/benchmarks --benchmark-only`.
 """
 
 

@@ -1,10 +1,11 @@
 """A whole judgement by us and by Quantus: the metrics that both have, five explainers, the same numbers, CPU time.
 
-Skipped unless asked for: pytest tests/benchmarks/test_against_quantus.py --benchmark-only. The tables show our time; how
-many times faster that is, in sum and metric by metric, stands in `extra_info` (`--benchmark-json FILE`) and is printed
-with `-s`. Maps are there beforehand, so that metrics are measured and no explainer. Ours is given the network as a run
-lays it out and one `Decisions` for all explainers and metrics, as in a run; Quantus the network as torchvision made it,
-and all samples at once. Nothing is asserted about time, only that the numbers agree: see `bench.pairs` for how.
+Skipped unless asked for: pytest tests/benchmarks/test_against_quantus.py --benchmark-only. The tables show our time;
+how many times faster that is, in sum and metric by metric, stands in `extra_info` (`--benchmark-json FILE`) and is
+printed with `-s`. Maps are there beforehand, so that metrics are measured and no explainer. Ours is given the network
+as a run lays it out and one `Decisions` for all explainers and metrics, as in a run; Quantus the network as torchvision
+made it, and all samples at once. Nothing is asserted about time, only that the numbers agree: see `bench.pairs` for
+how.
 """
 
 import copy
@@ -29,6 +30,11 @@ pytestmark = pytest.mark.skipif("not config.getoption('benchmark_only', False)",
 N_EXPLAINERS = 5
 # Those with the same numbers on the same images; Quantus's ROAD is not among them, it fails on three channels.
 BOTH = [pair for pair in PAIRS if pair.expected == EQUAL and pair.quantus != "ROAD"]
+
+# Falls are small differences of logits that the two memory layouts round otherwise: 1e-15 where the layout is one.
+TOLERANCES = dict.fromkeys(
+    ("faithfulness_correlation, FaithfulnessCorrelation", "faithfulness_estimate, FaithfulnessEstimate"), 2e-4
+)
 
 
 @pytest.fixture(autouse=True, params=[1, 2], ids=["one thread", "two threads"])
@@ -55,16 +61,20 @@ def _images(n: int, side: int, seed: int = 0) -> Tensor:
 
 
 def _calibrated(network: nn.Module, side: int) -> nn.Module:
-    """Statistics of batch norm as of a network that has seen images: answers stay within bounds."""
+    """As if it had learnt: batch norm knows the images, and its logits differ between them by some units."""
+    images = _images(8, side, seed=1)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = None
-    with torch.no_grad():
-        network.train()(_images(8, side, seed=1))
-    return network.eval().requires_grad_(False)
+    network.train().requires_grad_(False)(images)
+    logits = network.eval()(images)
+    last = [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
+    last.weight *= 3 / logits.std(dim=0).mean()
+    last.bias -= network(images).mean(dim=0)
+    return network
 
 
-@pytest.fixture(params=[(_small, 8, 64), (resnet18, 2, 224)], ids=["small CNN, 64 px", "ResNet-18, 224 px"])
+@pytest.fixture(params=[(_small, 8, 64), (resnet18, 1, 224)], ids=["small CNN, 64 px", "ResNet-18, 224 px"])
 def cases(request: pytest.FixtureRequest) -> Callable[[], list[Case]]:
     """What makes a case an explainer, all of fresh decisions of one batch."""
     build, n_samples, side = request.param
@@ -116,15 +126,21 @@ def test_all_metrics_that_both_have(benchmark: Any, cases: Callable[[], list[Cas
     _judged(cases()[:1], 0)  # warm
     theirs = _judged(cases(), 1)
     ours = benchmark.pedantic(_judged, setup=lambda: ((cases(), 0), {}), rounds=1)
-    for name, answers in theirs.answers.items():
-        difference = (torch.cat(ours.answers[name]) - torch.cat(answers)).abs()
-        assert bool((difference <= TOLERANCE * torch.cat(answers).abs().clamp_min(1)).all()), (name, difference.max())
+    _show(ours, theirs)
     benchmark.extra_info["seconds of Quantus"] = theirs.total
     benchmark.extra_info["times faster"] = theirs.total / ours.total
     benchmark.extra_info["times faster, by metric"] = {
         name: theirs.seconds[name] / ours.seconds[name] for name in theirs.seconds
     }
-    _show(ours, theirs)
+    apart = {name: _difference(ours.answers[name], theirs.answers[name]) for name in theirs.answers}
+    benchmark.extra_info["largest difference, by metric"] = apart
+    print(apart)
+    assert all(difference <= TOLERANCES.get(name, TOLERANCE) for name, difference in apart.items())
+
+
+def _difference(ours: list[Tensor], theirs: list[Tensor]) -> float:
+    """The largest, of scores beyond 1 as a share of them."""
+    return float(((torch.cat(ours) - torch.cat(theirs)).abs() / torch.cat(theirs).abs().clamp_min(1)).max())
 
 
 def _show(ours: Ledger, theirs: Ledger) -> None:
