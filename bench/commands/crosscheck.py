@@ -191,9 +191,11 @@ def _text(column: object, value: object) -> str:
 
 
 def _page(rows: pd.DataFrame, command: str, library: ModuleType) -> str:
-    texts = pd.DataFrame(_texts(rows), columns=rows.columns)
+    texts = [[text.replace("|", "\\|") for text in row] for row in _texts(rows)]
+    aligned = ["--:" if column in _FORMATS else ":--" for column in rows.columns]
+    lines = "\n".join(f"| {' | '.join(row)} |" for row in (list(rows.columns), aligned, *texts))
     note = f"with Quantus {library.__version__} and {environment.versions()}."
-    return _HEADER.format(command=command, note=note, table=texts.to_markdown(index=False))
+    return _HEADER.format(command=command, note=note, table=lines)
 
 
 def _lines(outcomes: Sequence[Found]) -> list[str]:
