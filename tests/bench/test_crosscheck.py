@@ -150,7 +150,7 @@ def test_the_command_prints_every_metric_of_quantus_and_writes_tables(bench, wri
     assert rows.set_index("Quantus").verdict["MPRT"] == "not compared"
     assert "mosaics" in rows.set_index("Quantus").verdict["Focus"]
     assert "bench crosscheck --tasks toy" in page.read_text(encoding="utf-8")
-    assert page.read_text(encoding="utf-8").count("\n| ") == len(rows) + 1
+    assert page.read_text(encoding="utf-8").count("\n| ") == len(rows) + 2
 
 
 def test_the_command_ends_with_1_where_a_pair_is_not_equal(bench, write, monkeypatch, library):  # noqa: ARG001
