@@ -11,6 +11,7 @@ from .commands.check_data import check_data
 from .commands.compare import compare
 from .commands.concepts import concepts
 from .commands.console import err
+from .commands.crosscheck import crosscheck_command
 from .commands.data import data
 from .commands.evaluate import evaluate
 from .commands.figure import figure
@@ -43,6 +44,7 @@ app.command()(train)
 app.command()(evaluate)
 app.command()(concepts)
 app.command()(profile)
+app.command("crosscheck")(crosscheck_command)
 app.add_typer(lungs, name="lungs")
 
 _INTERRUPTED = 130

@@ -421,7 +421,7 @@ def test_all_judges_by_the_standard_metrics_and_names_or_patterns_any(bench, wri
     assert bench("run", *choice, "--results", tmp_path / "all").status == 0
     assert bench("run", *choice, "--metrics", "*", "--results", tmp_path / "every").status == 0
     cells = {name: set(record.load(tmp_path / name).cells.metric) for name in ("all", "every")}
-    metrics = catalog().metrics
+    metrics = {name: metric for name, metric in catalog().metrics.items() if not name.startswith("quantus_")}
     assert cells["every"] == set(metrics)
     assert cells["all"] == {name for name, metric in metrics.items() if not metric.on_request} < set(metrics)
 
