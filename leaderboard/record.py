@@ -83,7 +83,7 @@ class Results:
     cells: pd.DataFrame
     """task, shard, explainer, family, metric, category, higher_is_better, settings, status, reason."""
     samples: pd.DataFrame
-    """task, sample, label, prediction, target, probability, outcome, mask_area."""
+    """task, sample, label, prediction, target, probability, outcome, mask_area; patient, where a task knows it."""
     zero_maps: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["task", "explainer", "sample"]))
     """task, explainer, sample: a row a map that is 0 everywhere."""
 

@@ -71,7 +71,7 @@ def intervals(scores: ArrayLike, clusters: ArrayLike | None = None) -> tuple[NDA
 
     The bias-corrected and accelerated interval [1], of 5,000 resamples that depend on n only: the same scores give the
     same interval. Its level is moved from the normal to the t distribution and by the narrowness of small samples [4],
-    without which an interval of eight samples would cover 0.88 instead of 0.95. Where it degenerates (the mean lies
+    without which an interval of eight samples would cover 0.89 instead of 0.95. Where it degenerates (the mean lies
     outside all resampled means), the percentile interval. Beyond 256 samples the same to second order in closed form,
     the ABC interval [5], held within the scores. Of one sample, or of equal scores, both ends are the mean; of none,
     all three are nan.

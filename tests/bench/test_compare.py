@@ -62,3 +62,14 @@ def test_pictures_need_maps_that_were_kept(bench, results, tmp_path):
     answer = bench(*arguments)
     assert answer.status == 2
     assert "were not kept" in answer.err
+
+
+def test_the_critical_difference_diagram_is_drawn(bench, results, tmp_path):
+    answer = bench("figure", "cd", "--results", results, "--out", tmp_path / "cd.png", "--family", "overall")
+    assert answer.status == 0, answer.err
+    assert imread(tmp_path / "cd.png").shape[1] > 500
+    for arguments, complaint in (
+        (("--out", "x.gif"), "--out x.gif"),
+        (("--out", "x.png", "--family", "y"), "family y"),
+    ):
+        assert complaint in bench("figure", "cd", "--results", results, *arguments).err
