@@ -12,6 +12,7 @@ from .commands.concepts import concepts
 from .commands.console import err
 from .commands.data import data
 from .commands.evaluate import evaluate
+from .commands.export import EPILOG, export
 from .commands.figure import figure
 from .commands.list import list_entries
 from .commands.lungs import lungs
@@ -34,6 +35,7 @@ app.command()(check)
 app.command("check-data")(check_data)
 app.add_typer(figure, name="figure")
 app.command()(table)
+app.command(epilog=EPILOG)(export)
 app.command()(train)
 app.command()(evaluate)
 app.command()(concepts)

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -257,6 +258,7 @@ class _TaskRunner:
         origin = {
             **job.description,
             "commit": environment.commit(),
+            "made": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": f"{job.seconds:.3f}",
             "images": str(job.n_forwarded),
             "batch_size": str(self.settings.batch_size),

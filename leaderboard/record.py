@@ -5,12 +5,13 @@
 
 A record's provenance and the state of its cells stand in the Parquet file's metadata, as JSON under the key
 `heatmark`. A file is written under a temporary name and renamed: it is whole or absent. Copying two result
-folders together merges two runs.
+folders together joins two runs that share no record; `leaderboard.merging` joins any, and tells what does not agree.
 """
 
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -62,8 +63,8 @@ class Record:
     provenance: Mapping[str, str]
     """What must be equal for the record to be used again: settings, fingerprints, seed, versions, device."""
     origin: Mapping[str, str]
-    """What is kept for the reader: commit, time spent, images forwarded, layer; `all_zero`, the samples (a JSON list)
-    whose maps are 0 everywhere."""
+    """What is kept for the reader: commit, when it was made (UTC), time spent, images forwarded, layer; `all_zero`, the
+    samples (a JSON list) whose maps are 0 everywhere."""
     samples: Mapping[str, str]
     """Sample id -> fingerprint of its content."""
     cells: Mapping[str, Cell]
@@ -188,10 +189,17 @@ def _read_table(path: Path) -> pa.Table:
 
 
 def _write_whole(table: pa.Table, path: Path) -> None:
+    with whole(path) as unfinished:
+        pq.write_table(table, unfinished)
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """The name under which to write a file: it is renamed at the end, so that the file is whole or as it was before."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        pq.write_table(table, unfinished)
+        yield unfinished
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
