@@ -16,6 +16,7 @@ from .commands.export import EPILOG, export
 from .commands.figure import figure
 from .commands.list import list_entries
 from .commands.lungs import lungs
+from .commands.merge import merge_results
 from .commands.profile import profile
 from .commands.run import run
 from .commands.table import table
@@ -36,6 +37,7 @@ app.command("check-data")(check_data)
 app.add_typer(figure, name="figure")
 app.command()(table)
 app.command(epilog=EPILOG)(export)
+app.command("merge")(merge_results)
 app.command()(train)
 app.command()(evaluate)
 app.command()(concepts)

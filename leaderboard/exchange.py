@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .record import SAMPLES, Record, Results, Status, read, records, whole
+from .record import SAMPLES, Record, Results, Status, read, read_samples, records, whole
 from .table import CONTROLS, leaderboard
 
 SUFFIXES = (".csv", ".parquet", ".json")
@@ -177,7 +177,7 @@ def _rows(record: Record) -> pd.DataFrame:
 def _samples(results: Path) -> pd.DataFrame:
     """task, shard, sample, and what is known of it."""
     frames = [
-        pd.read_parquet(path).assign(task=path.parent.parent.name, shard=path.parent.name)
+        read_samples(path).assign(task=path.parent.parent.name, shard=path.parent.name)
         for path in sorted(results.glob(f"*/*/{SAMPLES}.parquet"))
     ]
     columns = ["task", "shard", "sample", *_FACTS]

@@ -121,6 +121,16 @@ def write_samples(results: Path, task: str, shard: str, samples: pd.DataFrame) -
     _write_whole(pa.Table.from_pandas(samples, preserve_index=False), path_of(results, task, shard, SAMPLES))
 
 
+def read_samples(path: Path) -> pd.DataFrame:
+    """What `write_samples` has written.
+
+    Raises:
+        ValueError: the file cannot be read; the message names it and says what to do.
+    """
+    samples: pd.DataFrame = _read_table(path).to_pandas()
+    return samples
+
+
 def records(results: Path) -> Iterator[Path]:
     """The paths of all records in a results folder, sorted."""
     return (path for path in sorted(results.glob("*/*/*.parquet")) if path.stem != SAMPLES)
@@ -151,7 +161,7 @@ def load(results: Path) -> Results:
 def _load_samples(results: Path) -> pd.DataFrame:
     frames = []
     for path in sorted(results.glob(f"*/*/{SAMPLES}.parquet")):
-        frame = _read_table(path).to_pandas()
+        frame = read_samples(path)
         frame.insert(0, "task", path.parent.parent.name)
         frames.append(frame)
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()

@@ -12,7 +12,6 @@ from leaderboard.record import Cell, Record, Status, write, write_samples
 CATEGORIES = {"srg": "faithfulness", "iou": "localization", "seconds": "runtime"}
 PROVENANCE = {
     "task": "Toy(n=3)",
-    "explainer": "GradCAM() c0de",
     "weights": "aaaa",
     "seed": "0",
     "versions": "torch=2.6 numpy=2.0",
@@ -41,6 +40,7 @@ def make() -> Make:
         family: str = "cam",
         task: str = "toy",
         prediction: str = "left",
+        explainer_settings: str = "",
         **provenance: str,
     ) -> Record:
         scored = {"srg": [0.5, 0.25, 1.0]} if metrics is None else metrics
@@ -62,7 +62,7 @@ def make() -> Make:
             shard,
             explainer,
             family,
-            {**PROVENANCE, "explainer": f"{explainer}() c0de", **provenance},
+            {**PROVENANCE, "explainer": explainer_settings or f"{explainer}() c0de", **provenance},
             origin,
             dict.fromkeys(ids, content),
             cells,
