@@ -19,8 +19,10 @@ from .commands.lungs import lungs
 from .commands.merge import merge_results
 from .commands.profile import profile
 from .commands.run import run
+from .commands.submit import submit
 from .commands.table import table
 from .commands.train import train
+from .commands.verify import verify
 from .errors import UserError
 
 app = typer.Typer(
@@ -38,6 +40,8 @@ app.add_typer(figure, name="figure")
 app.command()(table)
 app.command(epilog=EPILOG)(export)
 app.command("merge")(merge_results)
+app.command()(submit)
+app.command()(verify)
 app.command()(train)
 app.command()(evaluate)
 app.command()(concepts)

@@ -24,7 +24,7 @@ from metrics.base import Decisions
 from tasks.base import Batch, Task
 
 from . import attributions, environment
-from .catalog import Catalog, code_fingerprint, family
+from .catalog import Catalog, family, settings_of
 from .errors import UserError, one_line
 from .job import Job
 from .outcome import sample_table
@@ -215,7 +215,7 @@ class _TaskRunner:
         """The record to be had, its cells still without scores."""
         provenance = {
             "task": repr(self.task),
-            "explainer": f"{explainer!r} {code_fingerprint(type(explainer))}",
+            "explainer": settings_of(explainer),
             "weights": weights,
             "seed": str(self.settings.seed),
             "versions": environment.versions(),
@@ -225,7 +225,7 @@ class _TaskRunner:
             metric_name: Cell(
                 category=str(metric.category),
                 higher_is_better=metric.higher_is_better,
-                settings=f"{metric!r} {code_fingerprint(type(metric))}",
+                settings=settings_of(metric),
                 status=Status.SCORED,
             )
             for metric_name, metric in self.chosen.metrics.items()

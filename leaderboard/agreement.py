@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-RELATIVE, ABSOLUTE = 1e-3, 1e-4
+RELATIVE, ABSOLUTE = 1e-2, 1e-3
 
 
 def deviations(scores: ArrayLike, others: ArrayLike) -> NDArray[np.float64]:

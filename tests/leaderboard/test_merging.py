@@ -212,7 +212,7 @@ def test_one_folder_may_contradict_itself(make, a):
     assert list(merged.records) == [("toy", "00000", "noise")]
 
 
-@settings(max_examples=15, derandomize=True, deadline=None)
+@settings(max_examples=6, derandomize=True, deadline=None)
 @given(st.lists(st.integers(0, 3), min_size=8, max_size=8))
 def test_however_a_run_is_split_and_overlaps_the_whole_comes_back(tmp_path_factory, request, places):
     """Each cell goes to folder 0, to folder 1, or to both."""
@@ -273,6 +273,8 @@ def test_a_folder_without_records_and_a_broken_record_are_named(make, a, tmp_pat
 
 
 def test_deviations_are_in_units_of_what_is_tolerated():
-    ten_times = 100 + 10 * (ABSOLUTE + 100 * RELATIVE)
-    apart = deviations([0, 1, NAN, NAN, 100], [ABSOLUTE, 1, NAN, 0, ten_times])
-    np.testing.assert_allclose(apart, [1, 0, 0, np.inf, 10], rtol=0.02)
+    assert deviations([0, 1, NAN, NAN], [0, 1, NAN, 0]).tolist() == [0, 0, 0, np.inf]
+    np.testing.assert_allclose(
+        deviations([0, -100], [1, 100]), [1 / (ABSOLUTE + RELATIVE), 200 / (ABSOLUTE + 100 * RELATIVE)]
+    )
+    np.testing.assert_allclose(deviations(100, 99), 1 / (ABSOLUTE + 100 * RELATIVE))
