@@ -43,10 +43,19 @@ def run(bench, write, tmp_path):
     return ran
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory) -> Path:
+    """What the first test that needs it has run."""
+    return tmp_path_factory.mktemp("kept")
+
+
 @pytest.fixture
-def submitted(bench, run, tmp_path) -> Path:
-    folder = run("r", tasks="toy,other", explainers="weights,noise,fussy")
-    assert bench("submit", "--results", folder, "--out", tmp_path / "r.zip").status == 0
+def submitted(bench, run, write, kept, tmp_path) -> Path:
+    if not (kept / "r").exists():
+        shutil.copytree(run("r", tasks="toy,other", explainers="weights,noise,fussy"), kept / "r")
+    write(ENTRIES)
+    shutil.copytree(kept / "r", tmp_path / "r", dirs_exist_ok=True)
+    assert bench("submit", "--results", tmp_path / "r", "--out", tmp_path / "r.zip").status == 0
     return tmp_path / "r.zip"
 
 
