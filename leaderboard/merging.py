@@ -185,7 +185,7 @@ class _Merging:
     def finished(self) -> Merged:
         merged = self.merged
         merged.conflicts = [
-            Conflict(*of_what, left_out=tuple(dict.fromkeys(names))) for of_what, names in self.contradictions.items()
+            Conflict(*of_what, left_out=tuple(sorted(set(names)))) for of_what, names in self.contradictions.items()
         ]
         for (task, shard), folders in sorted(self.sources.items()):
             self._take_samples(task, shard, folders)
