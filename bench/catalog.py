@@ -121,6 +121,11 @@ def family(entry: Task | Explainer | Metric) -> str:
     return str(entry.category) if isinstance(entry, Metric) else type(entry).__module__.rpartition(".")[2]
 
 
+def settings_of(entry: Explainer | Metric) -> str:
+    """What its scores depend on, as records have it: the repr with all settings, and the fingerprint of the code."""
+    return f"{entry!r} {code_fingerprint(type(entry))}"
+
+
 @cache
 def code_fingerprint(kind: type) -> str:
     """Hash of the source that a class rests on: its module, its bases', and what those import beside them.

@@ -14,14 +14,18 @@ from .commands.console import err
 from .commands.crosscheck import crosscheck_command
 from .commands.data import data
 from .commands.evaluate import evaluate
+from .commands.export import EPILOG, export
 from .commands.figure import figure
 from .commands.list import list_entries
 from .commands.lungs import lungs
+from .commands.merge import merge_results
 from .commands.metrics import metrics
 from .commands.profile import profile
 from .commands.run import run
+from .commands.submit import submit
 from .commands.table import table
 from .commands.train import train
+from .commands.verify import verify
 from .errors import UserError
 
 app = typer.Typer(
@@ -40,6 +44,10 @@ app.command()(table)
 app.command()(metrics)
 app.command("leaderboard", hidden=True)(table)
 app.command()(compare)
+app.command(epilog=EPILOG)(export)
+app.command("merge")(merge_results)
+app.command()(submit)
+app.command()(verify)
 app.command()(train)
 app.command()(evaluate)
 app.command()(concepts)

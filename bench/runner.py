@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from metrics.base import Decisions
 from tasks.base import Batch, Task
 
 from . import attributions, environment
-from .catalog import Catalog, code_fingerprint, family
+from .catalog import Catalog, family, settings_of
 from .errors import UserError, one_line
 from .job import Job
 from .outcome import sample_table
@@ -214,7 +215,7 @@ class _TaskRunner:
         """The record to be had, its cells still without scores."""
         provenance = {
             "task": repr(self.task),
-            "explainer": f"{explainer!r} {code_fingerprint(type(explainer))}",
+            "explainer": settings_of(explainer),
             "weights": weights,
             "seed": str(self.settings.seed),
             "versions": environment.versions(),
@@ -224,7 +225,7 @@ class _TaskRunner:
             metric_name: Cell(
                 category=str(metric.category),
                 higher_is_better=metric.higher_is_better,
-                settings=f"{metric!r} {code_fingerprint(type(metric))}",
+                settings=settings_of(metric),
                 status=Status.SCORED,
             )
             for metric_name, metric in self.chosen.metrics.items()
@@ -264,6 +265,7 @@ class _TaskRunner:
         origin = {
             **job.description,
             "commit": environment.commit(),
+            "made": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": f"{job.seconds:.3f}",
             "images": str(job.n_forwarded),
             "batch_size": str(self.settings.batch_size),

@@ -5,13 +5,14 @@
 
 A record's provenance and the state of its cells stand in the Parquet file's metadata, as JSON under the key
 `heatmark`. A file is written under a temporary name and renamed: it is whole or absent. Copying two result
-folders together merges two runs.
+folders together joins two runs that share no record; `leaderboard.merging` joins any, and tells what does not agree.
 """
 
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -64,8 +65,8 @@ class Record:
     provenance: Mapping[str, str]
     """What must be equal for the record to be used again: settings, fingerprints, seed, versions, device."""
     origin: Mapping[str, str]
-    """What is kept for the reader: commit, time spent, images forwarded, layer; `all_zero`, the samples (a JSON list)
-    whose maps are 0 everywhere."""
+    """What is kept for the reader: commit, when it was made (UTC), time spent, images forwarded, layer; `all_zero`, the
+    samples (a JSON list) whose maps are 0 everywhere."""
     samples: Mapping[str, str]
     """Sample id -> fingerprint of its content."""
     cells: Mapping[str, Cell]
@@ -131,6 +132,16 @@ def read(path: Path) -> Record:
 def write_samples(results: Path, task: str, shard: str, samples: pd.DataFrame) -> None:
     """Write what was decided about the samples of a shard: see `Results.samples`; the task is left out."""
     _write_whole(pa.Table.from_pandas(samples, preserve_index=False), path_of(results, task, shard, SAMPLES))
+
+
+def read_samples(path: Path) -> pd.DataFrame:
+    """What `write_samples` has written.
+
+    Raises:
+        ValueError: the file cannot be read; the message names it and says what to do.
+    """
+    samples: pd.DataFrame = _read_table(path).to_pandas()
+    return samples
 
 
 def records(results: Path) -> Iterator[Path]:
@@ -229,10 +240,17 @@ def _read_table(path: Path) -> pa.Table:
 
 
 def _write_whole(table: pa.Table, path: Path) -> None:
+    with whole(path) as unfinished:
+        pq.write_table(table, unfinished)
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """The name under which to write a file: it is renamed at the end, so that the file is whole or as it was before."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        pq.write_table(table, unfinished)
+        yield unfinished
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
