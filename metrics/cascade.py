@@ -43,7 +43,8 @@ class Cascade:
         self.layers = _layers(self._original, decisions.inputs[:1])
         if not self.layers:
             raise ValueError("the model has no parameters that could be randomized")
-        self._random = {name: self._randomized(decisions, name) for name in self.layers}
+        modules = dict(self._original.named_modules())
+        self._random = {name: _randomized(decisions, name, modules[name]) for name in self.layers}
 
     def top_down(self, n: int) -> frozenset[str]:
         """The n layers nearest to the output."""
@@ -57,10 +58,10 @@ class Cascade:
         """The model with these layers randomized: the same object at every call, in the model's mode."""
         if randomized not in self._networks:
             network = _sharing_tensors(self._original)
+            modules = dict(network.named_modules())
             for name in randomized:
-                layer = network.get_submodule(name)
                 for key, tensor in self._random[name].items():
-                    setattr(layer, key, tensor)
+                    setattr(modules[name], key, tensor)
             self._networks[randomized] = network
         return self._networks[randomized]
 
@@ -77,14 +78,6 @@ class Cascade:
             and (text, counts, len(tensors)) == (then_text, then_counts, len(then_tensors))
             and all(now is then for now, then in zip(tensors, then_tensors, strict=True))
         )
-
-    def _randomized(self, decisions: Decisions, name: str) -> dict[str, Tensor]:
-        """The layer's own parameters and buffers, randomized, by their names."""
-        layer = self._original.get_submodule(name)
-        generator = decisions.task_generator(f"random weights/{name}")
-        with torch.inference_mode(False), torch.no_grad():
-            drawn = _drawn(layer, generator)
-            return {key: _like(tensor, drawn[key]) for key, tensor in _own_tensors(layer).items()}
 
 
 def cascade(decisions: Decisions) -> Cascade:
@@ -138,6 +131,13 @@ def _layers(model: nn.Module, image: Tensor) -> tuple[str, ...]:
     for name in owners:
         places[name] = place = called.get(name, place)
     return tuple(sorted(owners, key=lambda name: places[name]))
+
+
+def _randomized(decisions: Decisions, name: str, layer: nn.Module) -> dict[str, Tensor]:
+    """The layer's own parameters and buffers, randomized, by their names."""
+    with torch.inference_mode(False), torch.no_grad():
+        drawn = _drawn(layer, decisions.task_generator(f"random weights/{name}"))
+        return {key: _like(tensor, drawn[key]) for key, tensor in _own_tensors(layer).items()}
 
 
 def _drawn(layer: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:

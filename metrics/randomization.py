@@ -13,47 +13,47 @@ import torch
 from torch import Tensor
 
 from .base import Category, Decisions, Explanation, Metric
-from .cascade import cascade
+from .cascade import Cascade, cascade
 from .similarity import RankSimilarity, Similarity, StructuralSimilarity
 
 
 @dataclass(frozen=True)
 class MPRT(Metric):
-    """Model parameter randomization test: how alike map and map are while the network's layers are randomized.
+    """Model parameter randomization test: how alike map and map stay while the network's layers are randomized.
 
-    The layers lose their weights one after another, from the output to the input (`bottom_up`: from the input), and
-    stay random; of these networks n_stages evenly spaced ones, the last all random, explain the image again, for the
-    target of the original decision. score = the mean over the stages of the similarity of the original map a and that
-    map, lower is better: 1 for maps that do not look at the network. With ranks it is in [−1, 1], about 0 for unrelated
-    maps; far below 0 the map is turned round, which is a change too. What a stage is, and how layers are randomized:
+    The layers lose their weights one after another, from the output to the input, and stay random; of these networks
+    n_stages evenly spaced ones, the last all random, explain the image again, for the target of the original decision.
+    score = the mean over the stages of the similarity of the original map and that map, lower is better: 1 for maps
+    that do not look at the network. With ranks it is in [−1, 1], about 0 for unrelated maps. How layers are randomized:
     see `cascade.Cascade`.
 
-    The signed maps are compared, as the explainer made them: nothing is normalized, neither over the map nor over the
-    batch, and with ranks no increasing normalization would change anything. `RankSimilarity(absolute=True)` leaves out
-    what only changes sign. Ties: see the similarity. A stage's map that is constant, also all-zero, has similarity 0
-    by rank: nothing is left of the order. nan: the original map is constant, also all-zero.
+    The maps are compared as the explainer made them: nothing is normalized, neither over the map nor over the batch,
+    and with ranks no normalization that keeps 0 would change anything. The entries compare absolute values: which
+    pixels the map points out. With signed ones, `RankSimilarity()`, whatever carries the sign of the logit to the
+    pixels, as LRP does, is turned round where a random network's logit happens to be negative, and scores below 0 for
+    that. Ties: see the similarity. A stage's map that is constant, also all-zero, has similarity 0 by rank: nothing is
+    left of the order. nan: the original map is constant, also all-zero.
 
-    How to read it. Noisy maps change most: of two explainers that look at the network the finer, noisier one scores
-    better, and fresh noise at every call would score 0, best of all. (The control `noise` is a function of the image
-    alone and scores 1, as `edges` and `center` do.) Top-down, the lower layers stay as they are for most of the stages,
-    so that explainers which pass the image's structure on to the pixels keep it, whatever they say of the decision. All
-    samples meet the same random networks: intervals over samples do not hold what other networks would change; that
-    is another seed.
+    How to read it. Noisy maps change most: of two explainers that look at the network the noisier one scores better,
+    and fresh noise at every call would score 0, best of all. (The control `noise` is a function of the image alone and
+    scores 1, as `edges` and `center` do.) What multiplies by the image (input × gradient, Integrated Gradients, LRP)
+    keeps its dark pixels dark, whatever the network. Top-down, the lower layers stay as they are for most of the
+    stages, and explainers that pass on the image's structure keep it. All samples meet the same random networks:
+    intervals over samples do not hold what other networks would change; that is another seed.
 
     Costs n_stages explanations. The networks are made once a task, in one forward pass of an image and memory for one
     more set of weights; the maps of the all-random network are shared by all metrics that ask for them.
 
     Quantus 0.6 seeds every layer alike, so that layers of one shape get the same weights; takes layers in the order of
-    their definition; and counts the original network as a stage of the mean.
+    their definition; and counts the original network, with correlation 1, as a stage of its mean.
 
-    References: Adebayo, Gilmer, Muelly, Goodfellow, Hardt, Kim, "Sanity Checks for Saliency Maps", NeurIPS 2018.
-    Binder, Weber, Lapuschkin, Montavon, Müller, Samek, "Shortcomings of Top-Down Randomization-Based Sanity Checks for
-    Evaluations of Deep Neural Network Explanations", CVPR 2023.
+    References: Adebayo, Gilmer, Muelly, Goodfellow, Hardt, Kim, "Sanity Checks for Saliency Maps", NeurIPS 2018, who
+    take both, absolute and signed values. Binder, Weber, Lapuschkin, Montavon, Müller, Samek, "Shortcomings of Top-Down
+    Randomization-Based Sanity Checks for Evaluations of Deep Neural Network Explanations", CVPR 2023.
 
     Args:
         similarity: How alike two maps are.
         n_stages: How many networks; None, or more than there are layers: one after each layer.
-        bottom_up: Whether the layers nearest to the input are randomized first.
 
     Raises:
         ValueError: n_stages is not positive; the model has no parameters.
@@ -63,7 +63,6 @@ class MPRT(Metric):
     higher_is_better: ClassVar[bool] = False
     similarity: Similarity
     n_stages: int | None = 4
-    bottom_up: bool = False
 
     def __post_init__(self) -> None:
         if self.n_stages is not None and self.n_stages < 1:
@@ -78,12 +77,15 @@ class MPRT(Metric):
         return torch.stack(similarities).mean(dim=0)
 
     def stages(self, explanation: Explanation) -> list[frozenset[str]]:
-        """Which layers are randomized at each stage."""
+        """Which layers are random at each stage."""
         networks = cascade(explanation.decisions)
         n_layers = len(networks.layers)
         n_stages = min(self.n_stages or n_layers, n_layers)
-        counts = [stage * n_layers // n_stages for stage in range(1, n_stages + 1)]
-        return [networks.bottom_up(count) if self.bottom_up else networks.top_down(count) for count in counts]
+        return [self.randomized(networks, stage * n_layers // n_stages) for stage in range(1, n_stages + 1)]
+
+    def randomized(self, networks: Cascade, n: int) -> frozenset[str]:
+        """The first n layers that are randomized."""
+        return networks.top_down(n)
 
     def before(self, explanation: Explanation) -> Tensor:
         """(N, 1, H, W) maps of the original network."""
@@ -92,6 +94,25 @@ class MPRT(Metric):
     def after(self, explanation: Explanation, randomized: frozenset[str]) -> Tensor:
         """(N, 1, H, W) maps of the network with these layers randomized."""
         return _map_of(explanation, randomized)
+
+
+@dataclass(frozen=True)
+class BottomUpMPRT(MPRT):
+    """`MPRT` that randomizes the layers from the input to the output.
+
+    Whatever structure the image has passes through random layers from the first stage on, so that explainers cannot
+    keep it by the lower layers alone; Hedström et al. advise this order. Score, range, undefined cases and how to read
+    it: see `MPRT`. Costs n_stages explanations, of which the last is shared with it: therefore on request.
+
+    Reference: Hedström, Weber, Lapuschkin, Höhne, "A Fresh Look at Sanity Checks for Saliency Maps", xAI 2024,
+    arXiv:2405.02383.
+    """
+
+    on_request: ClassVar[bool] = True
+
+    def randomized(self, networks: Cascade, n: int) -> frozenset[str]:
+        """The n layers nearest to the input."""
+        return networks.bottom_up(n)
 
 
 @dataclass(frozen=True)
@@ -272,8 +293,8 @@ def _entropy(maps: Tensor, n_bins: int) -> Tensor:
     return -torch.xlogy(shares, shares).sum(dim=1)
 
 
-mprt = MPRT(RankSimilarity())
-mprt_bottom_up = MPRT(RankSimilarity(), bottom_up=True)
-smooth_mprt = SmoothMPRT(RankSimilarity())
+mprt = MPRT(RankSimilarity(absolute=True), n_stages=2)
+mprt_bottom_up = BottomUpMPRT(RankSimilarity(absolute=True))
+smooth_mprt = SmoothMPRT(RankSimilarity(absolute=True))
 efficient_mprt = EfficientMPRT()
 random_logit = RandomLogit(StructuralSimilarity())
