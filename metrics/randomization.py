@@ -44,8 +44,9 @@ class MPRT(Metric):
     Costs n_stages explanations. The networks are made once a task, in one forward pass of an image and memory for one
     more set of weights; the maps of the all-random network are shared by all metrics that ask for them.
 
-    Quantus 0.6 seeds every layer alike, so that layers of one shape get the same weights; takes layers in the order of
-    their definition; and counts the original network, with correlation 1, as a stage of its mean.
+    Quantus 0.6, which compares absolute values too where it is not told otherwise, seeds every layer alike, so that
+    layers of one shape get the same weights; takes layers in the order of their definition; and counts the original
+    network, with correlation 1, as a stage of its mean.
 
     References: Adebayo, Gilmer, Muelly, Goodfellow, Hardt, Kim, "Sanity Checks for Saliency Maps", NeurIPS 2018, who
     take both, absolute and signed values. Binder, Weber, Lapuschkin, Montavon, Müller, Samek, "Shortcomings of Top-Down
@@ -234,13 +235,13 @@ class RandomLogit(Metric):
     Range and ties: see the similarity. nan: the map is constant, also all-zero; the model has a single logit.
 
     How to read it. Classes share evidence, such as where the organ is: 0 is not what a perfect explanation scores.
-    SSIM, the reference's, counts windows where both maps are near 0 as alike, so sparse maps score higher than full
-    ones.
+    SSIM, the reference's, counts windows where both maps are flat as alike, so sparse maps score higher than full ones.
 
     Costs one explanation.
 
-    Quantus 0.6 takes SSIM of the map laid out as one line of pixels, divides by the largest of the batch, draws from
-    the global random state, the same numbers for each batch, and has to be told the number of classes.
+    The authors' published code counts a map that is turned round as alike, so that with two classes nearly every map
+    fails. Quantus 0.6 takes SSIM of the map laid out as one line of pixels, divides by the largest of the batch, draws
+    from the global random state, the same numbers for each batch, and has to be told the number of classes.
 
     Reference: Sixt, Granz, Landgraf, "When Explanations Lie: Why Many Modified BP Attributions Fail", ICML 2020.
 
