@@ -55,8 +55,8 @@ MEANS: Mapping[str, str] = {
     "category": "the metric's family",
     "metric": "the metric's public name",
     "higher_is_better": "whether a higher score is a better one",
-    "tells_noise": "whether any explainer is significantly better than the control noise, over the samples of all tasks; "
-    "missing: nobody knows, or a runtime",
+    "tells_noise": "whether any explainer is significantly better than the control noise, over the samples of all "
+    "tasks; missing: nobody knows, or a runtime",
     "explainer": "the explainer's public name",
     "family": "the explainer's family",
     "control": "whether the explainer is a control: compared with, not ranked",

@@ -131,6 +131,10 @@ class Decisions:
         """
         return [_generator(f"{self.seed}/{self.task}/{purpose}/{name}") for name in self.ids]
 
+    def task_generator(self, purpose: str) -> torch.Generator:
+        """A fresh CPU generator for what all samples of the task share: seeded by the run's seed, task and purpose."""
+        return _generator(f"{self.seed}/{self.task}/{purpose}")
+
     def shared(self, key: Hashable, compute: Callable[[], Shared]) -> Shared:
         """The answer of `compute`, computed once for this batch, whichever metric or explainer asks first."""
         if key not in self._shared:

@@ -19,8 +19,12 @@ def spearman(first: Tensor, second: Tensor) -> Tensor:
 
 
 def _average_ranks(values: Tensor) -> Tensor:
-    values = values.contiguous()
-    ascending = values.sort(dim=1).values
-    smaller = torch.searchsorted(ascending, values, right=False)
-    not_greater = torch.searchsorted(ascending, values, right=True)
-    return (smaller + not_greater).double() / 2
+    ascending, order = values.sort(dim=1)
+    places = torch.arange(values.shape[1], device=values.device).expand_as(order)
+    border = torch.ones_like(ascending[:, :1], dtype=torch.bool)
+    changes = ascending[:, 1:] != ascending[:, :-1]
+    begins, ends = torch.cat([border, changes], dim=1), torch.cat([changes, border], dim=1)
+    first = places.where(begins, 0).cummax(dim=1).values
+    last = places.where(ends, values.shape[1]).flip(1).cummin(dim=1).values.flip(1)
+    ranks = (first + last + 1).double() / 2
+    return torch.empty_like(ranks).scatter_(1, order, ranks)

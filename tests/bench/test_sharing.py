@@ -22,6 +22,8 @@ CURVES, STEPS = 4, 32
 REGIONS = 16
 AUGMENTATIONS = 3
 """Blurred, sharpened, rotated."""
+RANDOMIZED, OTHER_CLASS = 2, 1
+"""The network with half of its layers random and with all of them; the map of another class."""
 TIMED = 3
 MEASURED = 1
 """For its memory."""
@@ -54,8 +56,9 @@ def of_a_run(counts: Counts, folder: Path, explainers: dict[str, Explainer], n_s
 
 
 def of_the_task(n: int, n_batches: int) -> int:
-    """Whatever the explainers: the decision, both ends of the curves, augmented images; a black image a batch."""
-    return n + 2 * n + AUGMENTATIONS * n + n_batches
+    """Whatever the explainers: the decision, both ends of the curves, augmented images; a black image a batch; and one
+    image that tells the order of the layers."""
+    return n + 2 * n + AUGMENTATIONS * n + n_batches + 1
 
 
 def of_an_explainer(n: int, n_batches: int) -> int:
@@ -64,8 +67,9 @@ def of_an_explainer(n: int, n_batches: int) -> int:
 
 
 def of_its_own(n: int, n_batches: int) -> int:
-    """Explanations, each one pass: that which is judged, of augmented images, timed; of one image a batch, counted."""
-    return (1 + AUGMENTATIONS + TIMED + MEASURED) * n + n_batches
+    """Explanations, each one pass: that which is judged, of augmented images, of random networks, of another class,
+    timed; and of one image a batch, counted."""
+    return (1 + AUGMENTATIONS + RANDOMIZED + OTHER_CLASS + TIMED + MEASURED) * n + n_batches
 
 
 @pytest.mark.parametrize(("n_samples", "batch_size", "n_batches"), [(6, 6, 1), (6, 4, 2), (4, 16, 1)])
@@ -79,7 +83,8 @@ def test_a_run_forwards_what_first_principles_say(
     of_both = of_a_run(forwarded, tmp_path / "two", both, n_samples, batch_size)
     assert of_both == of_the_task(*size) + 2 * of_an_explainer(*size) + of_its_own(*size)
     told = sum(int(one.origin["images"]) for one in map(record.read, sorted(tmp_path.glob("two/toy/*/[cg]*.parquet"))))
-    counted_otherwise = of_its_own(*size) + 2 * n_batches  # explanations, and what `passes` compares with
+    # Explanations, what `passes` compares with, and the order of the layers.
+    counted_otherwise = of_its_own(*size) + 2 * n_batches + 1
     assert told == of_both - counted_otherwise - n_samples  # the decision is made before the first explainer
 
 

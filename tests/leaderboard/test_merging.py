@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leaderboard import merging
-from leaderboard.tolerance import ABSOLUTE, RELATIVE, deviations
 from leaderboard.merging import Prefer, merge, write_merged
 from leaderboard.record import Status, load, path_of
+from leaderboard.tolerance import ABSOLUTE, RELATIVE, deviations
 
 NAN = float("nan")
 
