@@ -29,7 +29,7 @@ from torchvision.models import SqueezeNet1_0_Weights, VGG16_Weights
 
 from .base import DataSet
 from .files.tables import read_table
-from .learning.augmentation import Augment, Jitter, of_the_studies
+from .learning.augmentation import Augment, Deletion, InTurn, Jitter, of_the_studies
 from .networks.architectures import squeezenet1_0, vgg16
 from .phantoms.brain_mri import CLASSES, BrainMRI
 from .published import Box, Picture, PublishedTask
@@ -65,6 +65,17 @@ class PhantomBrainMRI(PhantomVGG16):
 
     def layout(self) -> Layout:
         return Layout(BrainTumorMRI.folder, _write, _sizes)
+
+
+class PhantomBrainMRIDeleted(PhantomBrainMRI):
+    """The same phantoms and network, trained with pixels deleted: in-domain for the metrics that delete pixels.
+
+    What a metric of faithfulness asks of the other network are images such as it has never met; comparing the two
+    columns says how much of a score is owed to that.
+    """
+
+    name: ClassVar = "phantom_brain_mri_vgg16_deleted"
+    augment: ClassVar = InTurn((Jitter(rotation=5, shift=0.03), Deletion()))
 
 
 class Slice(NamedTuple):
@@ -210,5 +221,6 @@ def _sizes(n_samples: int) -> dict[str, int]:
 
 
 phantom_brain_mri_vgg16 = PhantomBrainMRI()
+phantom_brain_mri_vgg16_deleted = PhantomBrainMRIDeleted()
 brain_mri_squeezenet = BrainTumorMRI()
 brain_mri_vgg16 = BrainTumorMRIVGG16()
