@@ -61,7 +61,8 @@ def catalog(plugins: Sequence[Path] = ()) -> Catalog:
 def select(entries: Mapping[str, Entry], patterns: str, kind: str) -> dict[str, Entry]:
     """The entries that comma-separated names and `*` patterns choose, in the catalog's order.
 
-    A name or pattern with an `@` in it chooses among the variants of explainers (`grad_cam@*`), any other does not.
+    A name or pattern with an `@` in it chooses among the variants of explainers (`grad_cam@*`), any other does not;
+    one that begins with `quantus` among the reference's metrics (`quantus_*`), any other does not.
 
     Raises:
         UserError: a name or pattern chooses none; the nearest names are offered.
@@ -72,7 +73,7 @@ def select(entries: Mapping[str, Entry], patterns: str, kind: str) -> dict[str, 
 
 
 def matching(names: Iterable[str], patterns: str, kind: str, hint: str) -> set[str]:
-    """The names that comma-separated names and `*` patterns choose; those with an `@` by patterns with one only.
+    """The names that comma-separated names and `*` patterns choose: variants and references by patterns of theirs only.
 
     Raises:
         UserError: a name or pattern chooses none; the nearest names are offered, or else the hint.
@@ -80,7 +81,7 @@ def matching(names: Iterable[str], patterns: str, kind: str, hint: str) -> set[s
     chosen: set[str] = set()
     whole = list(names)
     for pattern in filter(None, (part.strip() for part in patterns.split(","))):
-        offered = [name for name in whole if ("@" in name) == ("@" in pattern)]
+        offered = [name for name in whole if _kept_apart(name) == _kept_apart(pattern)]
         found = fnmatch.filter(offered, pattern)
         if not found:
             near = difflib.get_close_matches(pattern, offered, n=3, cutoff=0.4)
@@ -88,6 +89,15 @@ def matching(names: Iterable[str], patterns: str, kind: str, hint: str) -> set[s
             raise UserError(f"no {kind} is called {pattern!r}: {told}")
         chosen.update(found)
     return chosen
+
+
+def _kept_apart(name: str) -> tuple[bool, bool]:
+    """What a name has and a pattern must have too: `*` shall mean neither every variant nor every reference.
+
+    >>> _kept_apart("grad_cam@3"), _kept_apart("quantus*"), _kept_apart("*")
+    ((True, False), (False, True), (False, False))
+    """
+    return "@" in name, name.startswith("quantus")
 
 
 Requestable = TypeVar("Requestable", Explainer, Metric)

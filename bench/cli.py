@@ -8,13 +8,16 @@ from rich.markup import escape
 
 from .commands.check import check
 from .commands.check_data import check_data
+from .commands.compare import compare
 from .commands.concepts import concepts
 from .commands.console import err
+from .commands.crosscheck import crosscheck_command
 from .commands.data import data
 from .commands.evaluate import evaluate
 from .commands.figure import figure
 from .commands.list import list_entries
 from .commands.lungs import lungs
+from .commands.metrics import metrics
 from .commands.profile import profile
 from .commands.run import run
 from .commands.table import table
@@ -34,10 +37,14 @@ app.command()(check)
 app.command("check-data")(check_data)
 app.add_typer(figure, name="figure")
 app.command()(table)
+app.command()(metrics)
+app.command("leaderboard", hidden=True)(table)
+app.command()(compare)
 app.command()(train)
 app.command()(evaluate)
 app.command()(concepts)
 app.command()(profile)
+app.command("crosscheck")(crosscheck_command)
 app.add_typer(lungs, name="lungs")
 
 _INTERRUPTED = 130

@@ -9,7 +9,7 @@ from explainers.base import Explainer, InapplicableError
 from leaderboard.figures import map_tile
 from leaderboard.sheets import EVIDENCE, SHORTCUT, Array, Row, Tile
 from metrics.base import Explanation
-from metrics.robustness import Augmentation
+from metrics.robustness import RankCorrelation
 from tasks.base import Task
 
 from .errors import one_line
@@ -28,13 +28,13 @@ def map_rows(
     name: str,
     task: Task,
     explainers: Mapping[str, Explainer],
-    augmentations: Mapping[str, Augmentation],
+    augmentations: Mapping[str, RankCorrelation],
     settings: Settings,
 ) -> Iterator[Step]:
     """The first samples of a task and a row an explainer; then the same for the images as each augmentation has them.
 
     Beneath an image stand its label and the prediction; beneath a map of an augmented image, how alike it is to that
-    of the image itself, by the metric of the augmentation (which is undefined where the prediction changed).
+    of the image itself, by rank correlation (which is undefined where the prediction changed).
 
     Raises:
         Exception: whatever the task raises. An explainer that raises has a row that says so.
@@ -57,8 +57,8 @@ def map_rows(
                 f"{explainer_name}: {answer.reason}" if answer.is_failure else None,
             )
     for augmentation_name, augmentation in augmentations.items():
-        images = augmentation.transform(decisions.inputs).clamp(0, 1)
-        moved = {colour: augmentation.transform(masks.float()) > 0.5 for colour, masks in known.items()}
+        images = augmentation.transformation.images(decisions)
+        moved = {colour: augmentation.transformation.move(masks.float()) > 0.5 for colour, masks in known.items()}
         yield Step(Row(f"{name}\n{augmentation_name}", _image_tiles(images, [""] * len(images), moved)))
         for explainer_name, maps in found.items():
             explanation = Explanation(decisions, maps, explainers[explainer_name])

@@ -17,6 +17,9 @@ LEGEND = (
     "cell: other samples count than in the rest of the column. – inapplicable."
 )
 
+BLIND = "‡"
+"""Stands behind a metric that does not tell explanations from noise."""
+
 
 @dataclass(frozen=True)
 class Block:
@@ -28,6 +31,7 @@ class Block:
     """In order of their mean rank; controls last."""
     n_ranked: int
     metrics: list[str]
+    """Those with a column: none may be left, and the notes say why."""
     notes: list[str]
 
     def column(self, metric: str) -> pd.DataFrame:
@@ -37,14 +41,56 @@ class Block:
 
 def blocks(table: pd.DataFrame) -> Iterator[Block]:
     """The blocks of the long table, in its order."""
-    for (task, category), rows in table.groupby(["task", "category"], sort=False, observed=True):
+    for (task, stratum, category), rows in table.groupby(["task", "stratum", "category"], sort=False, observed=True):
         order = _explainer_order(rows)
         head = rows.iloc[0]
+        what = " · ".join(filter(None, map(str, (task, category, stratum))))
         cut = f", {head.outcomes} only" if head.outcomes else ""
-        title = f"{task} · {category} · {head.n_samples} sample{'s' if head.n_samples != 1 else ''}{cut}"
+        title = f"{what} · {head.n_samples} {_plural('sample', head.n_samples)}{cut}"
         n_ranked = int((~rows.drop_duplicates("explainer").control).sum())
-        metrics = list(dict.fromkeys(rows.metric))
-        yield Block(title, rows, order, n_ranked, metrics, _notes(rows, len(metrics)))
+        told = _has_something_to_tell(rows)
+        metrics = list(dict.fromkeys(rows.metric[told]))
+        notes = [*_no_better_than_noise(rows[told]), *_notes(rows[told], len(metrics)), *_left_out(rows[~told])]
+        yield Block(title, rows, order, n_ranked, metrics, notes)
+
+
+def _has_something_to_tell(rows: pd.DataFrame) -> "pd.Series[bool]":
+    """Whether a row's metric has a score of any explainer. One that failed has a column: it is to be mended."""
+    told = (rows.n > 0) | (rows.status == "failed")
+    return told.groupby(rows.metric, observed=True).transform("any").astype(bool)
+
+
+def _no_better_than_noise(rows: pd.DataFrame) -> list[str]:
+    names = list(dict.fromkeys(rows.metric[_blind(rows)]))
+    if not names:
+        return []
+    return [
+        f"{BLIND} {', '.join(names)}: over all samples of these tables no explainer is significantly better than "
+        "noise, so here the metric does not tell an explanation from noise"
+    ]
+
+
+def _blind(rows: pd.DataFrame) -> "pd.Series[bool]":
+    return (~rows.tells_noise.astype("boolean")).fillna(False).astype(bool)
+
+
+def _left_out(rows: pd.DataFrame) -> list[str]:
+    """The metrics that have no column since they have no score at all, and why."""
+    by_reason: dict[str, list[str]] = {}
+    for metric, of_metric in rows.groupby("metric", sort=False, observed=True):
+        by_reason.setdefault("; ".join(dict.fromkeys(_why(row) for row in of_metric.itertuples())), []).append(
+            str(metric)
+        )
+    told = "; ".join(f"{', '.join(metrics)} ({reason})" for reason, metrics in by_reason.items())
+    return [f"left out, as there is not one score: {told}"] if told else []
+
+
+def _why(row: Any) -> str:
+    if row.reason:
+        return f"{row.status}: {' '.join(str(row.reason).split())}"
+    if row.status == "scored":
+        return "undefined for every sample" if row.n_undefined else "no sample"
+    return str(row.status)
 
 
 def _explainer_order(rows: pd.DataFrame) -> list[str]:
@@ -143,4 +189,4 @@ def cells(column: pd.DataFrame) -> list[Cell]:
 def header(metric: str, column: pd.DataFrame, up: str = "↑", down: str = "↓") -> str:
     """A column's name, direction and usual n, blank between them."""
     arrow = up if column.higher_is_better.iloc[0] else down
-    return f"{metric} {arrow} n={column.n.max()}"
+    return f"{metric}{BLIND if _blind(column).any() else ''} {arrow} n={column.n.max()}"

@@ -22,7 +22,8 @@ class _Markup:
     star: str
 
 
-def _escape_markdown(text: str) -> str:
+def escape_markdown(text: str) -> str:
+    """The text as Markdown shows it."""
     text = re.sub(r"([\\`*\[\]|~#])", r"\\\1", html.escape(text, quote=False))
     return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\_", text)
 
@@ -30,12 +31,28 @@ def _escape_markdown(text: str) -> str:
 _LATEX_CHARACTERS = str.maketrans(
     {character: f"\\{character}" for character in "&%$#_{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    | {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "–": "--", "†": r"$\dagger$", "·": r"$\cdot$"}
+    | {
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        "–": "--",
+        "†": r"$\dagger$",
+        "‡": r"$\ddagger$",
+        "·": r"$\cdot$",
+        "×": r"$\times$",
+        "µ": r"\textmu{}",
+    }
 )
 
-_MARKDOWN = _Markup(_escape_markdown, "**{}**", "<sup>{}</sup>", "†", ("↑", "↓"), r"\*")
+
+def escape_latex(text: str) -> str:
+    """The text as LaTeX shows it."""
+    return text.translate(_LATEX_CHARACTERS)
+
+
+_MARKDOWN = _Markup(escape_markdown, "**{}**", "<sup>{}</sup>", "†", ("↑", "↓"), r"\*")
 _LATEX = _Markup(
-    lambda text: text.translate(_LATEX_CHARACTERS),
+    escape_latex,
     *(r"\textbf{{{}}}", r"$^{{{}}}$", r"$\dagger$", (r"$\uparrow$", r"$\downarrow$"), "*"),
 )
 
@@ -46,17 +63,18 @@ def _document(table: pd.DataFrame, block_of: Callable[[Block], str], escape: Cal
 
 def _markdown_block(block: Block) -> str:
     frame = _frame(block, _MARKDOWN)
-    body = frame.to_markdown(index=False, disable_numparse=True, stralign=None)
+    body = frame.to_markdown(index=False, disable_numparse=True, stralign=None) if block.metrics else ""
     notes = "\n".join(f"- {_MARKDOWN.escape(note)}" for note in block.notes)
     return "\n\n".join(part for part in (f"### {_MARKDOWN.escape(block.title)}", body, notes) if part)
 
 
 def _latex_block(block: Block) -> str:
-    frame = _frame(block, _LATEX)
-    body = frame.to_latex(
-        index=False, escape=False, caption=_LATEX.escape(block.title), column_format="l" + "r" * len(block.metrics)
-    )
     notes = [rf"\par\noindent {_LATEX.escape(note)}" for note in block.notes]
+    title = _LATEX.escape(block.title)
+    if not block.metrics:
+        return "\n".join([rf"\par\noindent {title}", *notes])
+    frame = _frame(block, _LATEX)
+    body = frame.to_latex(index=False, escape=False, caption=title, column_format="l" + "r" * len(block.metrics))
     return "\n".join([body.rstrip(), *notes])
 
 

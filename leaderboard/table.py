@@ -7,14 +7,17 @@ Every number is a pure function of the records: same records, same table.
 """
 
 from collections.abc import Collection, Iterator
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from .noise import tells_noise, wide
 from .record import Results, Status
 from .rendering import Format, render, to_rich
 from .statistics import judge
+from .strata import by_mask_area
 
 __all__ = ["CATEGORIES", "COLUMNS", "Format", "leaderboard", "render", "to_rich"]
 
@@ -28,8 +31,9 @@ COSTS = "runtime"
 """The category that tells a cost: not compared with controls, which cost nothing."""
 
 COLUMNS = (
-    *("task", "outcomes", "n_samples", "category", "metric", "higher_is_better", "explainer", "family", "control"),
-    *("n", "n_undefined", "n_zero_maps", "mean", "low", "high", "rank", "best", "beats_controls", "status", "reason"),
+    *("task", "outcomes", "stratum", "n_samples", "category", "metric", "higher_is_better", "tells_noise"),
+    *("explainer", "family", "control", "n", "n_undefined", "n_zero_maps", "mean", "low", "high"),
+    *("rank", "best", "beats_controls", "status", "reason"),
 )
 
 Array = NDArray[np.float64]
@@ -40,6 +44,7 @@ def leaderboard(
     tasks: Collection[str] | None = None,
     categories: Collection[str] | None = None,
     outcomes: Collection[str] | None = None,
+    strata: Literal["mask-area"] | None = None,
 ) -> pd.DataFrame:
     """The long table: a row a task, metric and explainer, with the columns `COLUMNS`.
 
@@ -48,48 +53,94 @@ def leaderboard(
         tasks: Only these.
         categories: Only metrics of these.
         outcomes: Only samples of these: "true positive", "false positive", "true negative", "false negative".
+        strata: The samples of each task in strata, each with rows of its own: by the size of the evidence, as
+            `strata.by_mask_area` says; the boundaries are those of all samples, whatever their outcome.
 
     Returns:
-        task; outcomes (the cut, empty: all); n_samples (of the task, after the cut); category; metric;
-        higher_is_better; explainer; family; control; n (samples that count); n_undefined (samples the metric is
+        task; outcomes (the cut, empty: all); stratum (empty: all); n_samples (of the task, after the cuts); category;
+        metric; higher_is_better; tells_noise (whether any explainer is significantly better than the control noise
+        over the samples of all tasks of this table together, see `noise.tells_noise`; missing where nobody knows, and
+        for costs); explainer; family; control; n (samples that count); n_undefined (samples the metric is
         not defined for: nan or infinite); n_zero_maps (samples whose map is 0 everywhere, whatever the metric);
         mean, low, high (see `statistics.intervals`); rank, best, beats_controls (see `statistics.judge`);
         status: "scored", "failed", "inapplicable", "partial" (some shards scored, some not), "missing" (no record
         tells of it); reason: why there are no scores, or that they were made with other settings of the metric than
         most of the column.
 
-        A sample that two shards share counts once. Rows are ordered by task, category, metric and explainer.
+        A sample that two shards share counts once. Rows are ordered by task, stratum, category, metric and explainer.
 
     Raises:
         ValueError: a name is unknown, or nothing is left; the message names what there is.
     """
+    check_cut(results, tasks, categories, outcomes)
     cells = _cells(results.cells)
-    for kind, wanted, known in (("task", tasks, cells.task), ("category", categories, cells.category)):
-        _check(kind, wanted, known)
-    samples = _cut(results.samples, outcomes)
+    samples = _cut(results.samples, outcomes) if strata is None else _cut(by_mask_area(results.samples), outcomes, True)
     cells = cells[_among(cells.task, tasks) & _among(cells.category, categories)]
     if samples is not None:
         cells = cells[cells.task.isin(samples.task)]
     if cells.empty:
         raise ValueError(f"no cell is left after the cut; there are {_inventory(results)}")
     columns = [
-        column
+        column.assign(stratum=stratum)
         for task, of_task in cells.groupby("task", sort=True, observed=True)
-        for column in _task_columns(str(task), of_task, results, samples)
+        for stratum, keep in _strata(str(task), samples)
+        for column in _task_columns(str(task), of_task, results, keep)
     ]
     table = pd.concat(columns, ignore_index=True)
-    table.insert(1, "outcomes", ", ".join(sorted(outcomes)) if outcomes is not None else "")
+    table["outcomes"] = ", ".join(sorted(outcomes)) if outcomes is not None else ""
+    table["tells_noise"] = table.metric.map(_telling(results.scores, cells, samples)).astype("boolean")
     return table[list(COLUMNS)]
 
 
-def _task_columns(
-    task: str, cells: pd.DataFrame, results: Results, samples: pd.DataFrame | None
-) -> Iterator[pd.DataFrame]:
+def _strata(task: str, samples: pd.DataFrame | None) -> Iterator[tuple[str, pd.Series | None]]:
+    """Name and samples of each stratum of the task; None: all its samples."""
+    if samples is None:
+        yield "", None
+        return
+    of_task = samples[samples.task == task]
+    if "stratum" not in samples:
+        yield "", of_task["sample"]
+        return
+    for name, members in of_task.groupby("stratum", sort=False):
+        yield str(name), members["sample"]
+
+
+def _telling(scores: pd.DataFrame, cells: pd.DataFrame, samples: pd.DataFrame | None) -> dict[str, bool | None]:
+    """Metric -> whether it tells some explainer from noise, over the samples of all tasks together."""
+    if samples is not None:
+        scores = scores.astype({"task": str, "sample": str}).merge(samples[["task", "sample"]].drop_duplicates())
+    scores = scores[scores.task.isin(cells.task)]
+    ranked = sorted(set(cells.explainer[cells.family != CONTROLS].astype(str)))
+    told = cells.drop_duplicates("metric")
+    return {
+        str(metric): None
+        if category == COSTS
+        else tells_noise(wide(scores[(scores.metric == metric).to_numpy()]), ranked, bool(higher_is_better))
+        for metric, category, higher_is_better in zip(told.metric, told.category, told.higher_is_better, strict=True)
+    }
+
+
+def check_cut(
+    results: Results,
+    tasks: Collection[str] | None,
+    categories: Collection[str] | None,
+    outcomes: Collection[str] | None,
+) -> None:
+    """Whether the names of a cut are known.
+
+    Raises:
+        ValueError: one is not; the message names what there is.
+    """
+    for kind, wanted, known in (("task", tasks, results.cells.task), ("category", categories, results.cells.category)):
+        _check(kind, wanted, known)
+    _cut(results.samples, outcomes)
+
+
+def _task_columns(task: str, cells: pd.DataFrame, results: Results, keep: pd.Series | None) -> Iterator[pd.DataFrame]:
     """A frame a metric of the task, a row an explainer."""
     explainers = cells.drop_duplicates("explainer").set_index("explainer").family.sort_index()
     metrics = cells.drop_duplicates("metric").set_index("metric")[["category", "higher_is_better"]]
     metrics = metrics.iloc[np.lexsort((metrics.index, _category_order(metrics.category)))]
-    keep = None if samples is None else samples["sample"][samples.task == task]
     scores, undefined = _matrices(results.scores, task, metrics.index, explainers.index, keep)
     control = (explainers == CONTROLS).to_numpy()
     states = cells.set_index(["metric", "explainer"])[["status", "reason"]]
@@ -169,10 +220,10 @@ def _other_settings(cells: pd.DataFrame) -> NDArray[np.bool_]:
     return np.asarray(cells.settings.to_numpy() != expected)
 
 
-def _cut(samples: pd.DataFrame, outcomes: Collection[str] | None) -> pd.DataFrame | None:
-    """The samples with one of the outcomes; None: no cut."""
+def _cut(samples: pd.DataFrame, outcomes: Collection[str] | None, always: bool = False) -> pd.DataFrame | None:
+    """The samples with one of the outcomes; None: no cut, unless there is always one."""
     if outcomes is None:
-        return None
+        return samples if always else None
     if "outcome" not in samples:
         raise ValueError("the records tell of no outcomes: there is no samples.parquet beside them")
     if not samples.outcome.isin(list(outcomes)).any():
@@ -182,9 +233,10 @@ def _cut(samples: pd.DataFrame, outcomes: Collection[str] | None) -> pd.DataFram
 
 
 def _check(kind: str, wanted: Collection[str] | None, known: pd.Series) -> None:
-    unknown = sorted(set(wanted or ()) - set(known))
+    there = set(known.unique())
+    unknown = sorted(set(wanted or ()) - there)
     if unknown:
-        raise ValueError(f"no {kind} {', '.join(unknown)} in these results; there are: {', '.join(sorted(set(known)))}")
+        raise ValueError(f"no {kind} {', '.join(unknown)} in these results; there are: {', '.join(sorted(there))}")
 
 
 def _among(column: pd.Series, wanted: Collection[str] | None) -> pd.Series:

@@ -50,8 +50,8 @@ def _text_block(block: Block, width: int) -> Iterator[RenderableType]:
         page.append(column)
         room -= needed
     for index, page in enumerate(pages):
-        title = f"\n{block.title} (continued)" if index else block.title
-        yield Group(Text(title, style="bold"), _text_table(names, page, block.n_ranked))
+        title = Text(f"\n{block.title} (continued)" if index else block.title, style="bold")
+        yield Group(title, _text_table(names, page, block.n_ranked)) if page else title
     yield from (Text(note, style="dim") for note in block.notes)
     yield Text("")
 

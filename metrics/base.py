@@ -184,8 +184,14 @@ class Metric(ABC):
     higher_is_better: ClassVar[bool]
     needs_masks: ClassVar[bool] = False
     needs_shortcuts: ClassVar[bool] = False
-    on_request: ClassVar[bool] = False
-    """Whether it runs only where a name or pattern asks for it, and not with `--all` alone."""
+
+    @property
+    def on_request(self) -> bool:
+        """Whether it runs only where a name or pattern asks for it, and not with `--all` alone.
+
+        A subclass says so for all its entries by a class variable, or lets each entry say so by a field.
+        """
+        return False
 
     def __call__(self, explanation: Explanation) -> Tensor:
         """(N,) float64 scores on the CPU; nan: not defined for this sample.

@@ -3,7 +3,7 @@
 What an explanation gives to the pixels of a set is then held against how far the target's logit falls without them.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -56,9 +56,14 @@ def fall(decisions: Decisions, logits: Tensor) -> Tensor:
     Rounded to a hundred-thousandth of the logit (of 1, if it is smaller): what differs by less differs by the
     rounding of the forward pass only, and is to be a tie.
     """
-    whole = decisions.target_logits(decisions.original_logits).double()[:, None]
-    step = 1e-5 * whole.abs().clamp_min(1)
-    return ((whole - logits.double()) / step).round() * step
+    whole = decisions.target_logits(decisions.original_logits).double()
+    return rounded(whole[:, None] - logits.double(), whole)
+
+
+def rounded(falls: Tensor, whole: Tensor) -> Tensor:
+    """(N, R) falls, rounded to a hundred-thousandth of the (N,) logits on the whole images, of 1 if those are less."""
+    step = 1e-5 * whole.abs().clamp_min(1)[:, None]
+    return (falls / step).round() * step
 
 
 def single_cells(decisions: Decisions, grid: int) -> Removals:
@@ -70,7 +75,7 @@ def single_cells(decisions: Decisions, grid: int) -> Removals:
 def random_subsets(decisions: Decisions, share: float, n_subsets: int) -> Removals:
     """Random subsets of a share of the pixels (one pixel at least), without replacement."""
     n_pixels = decisions.inputs[0, 0].numel()
-    size = max(1, round(share * n_pixels))
+    size = subset_size(decisions, share)
 
     def masks() -> Iterator[Tensor]:
         generators = decisions.generators(f"subsets {share}")
@@ -78,7 +83,21 @@ def random_subsets(decisions: Decisions, share: float, n_subsets: int) -> Remova
             chosen = torch.stack([torch.randperm(n_pixels, generator=generator)[:size] for generator in generators])
             yield torch.zeros(len(chosen), n_pixels, dtype=torch.bool).scatter_(1, chosen, True)
 
-    return _shared(decisions, f"subsets {share} {n_subsets}", masks)
+    return _shared(decisions, _name_of_subsets(share, n_subsets), masks)
+
+
+def subset_size(decisions: Decisions, share: float) -> int:
+    """How many pixels a random subset has."""
+    return max(1, round(share * decisions.inputs[0, 0].numel()))
+
+
+def preset_subsets(decisions: Decisions, share: float, masks: Sequence[Tensor]) -> None:
+    """Take these subsets, (N, H·W) bool each, for those that `random_subsets` would draw: to compare with others'."""
+    _shared(decisions, _name_of_subsets(share, len(masks)), lambda: masks)
+
+
+def _name_of_subsets(share: float, n_subsets: int) -> str:
+    return f"subsets {share} {n_subsets}"
 
 
 def random_squares(decisions: Decisions, side: float, n_squares: int) -> Removals:

@@ -8,10 +8,10 @@ import typer
 from rich.markup import escape
 
 from leaderboard.sheets import Row, sheet
-from metrics.robustness import Augmentation
+from metrics.robustness import RankCorrelation
 
 from .. import environment
-from ..catalog import Catalog, catalog, select, select_standard
+from ..catalog import Catalog, catalog, matching, select, select_standard
 from ..contact import LEGEND, no_samples, phantom_rows, sample_row
 from ..errors import UserError
 from ..maps import map_rows
@@ -67,7 +67,7 @@ def grid(
     tasks: Annotated[str, typer.Option(help="Names or * patterns, comma-separated.")],
     explainers: Patterns = "",
     augmentations: Annotated[
-        str, typer.Option(help="Also the images as these robustness metrics change them: names or * patterns.")
+        str, typer.Option(help="Also the images as metrics of robustness change them (blur, …): names or * patterns.")
     ] = "",
     samples: Annotated[int, typer.Option(min=1, help="Images of each task: the first ones.")] = 6,
     device: Device = "auto",
@@ -100,12 +100,13 @@ def grid(
     raise typer.Exit(1 if failures else 0)
 
 
-def _augmentations(found: Catalog, patterns: str) -> dict[str, Augmentation]:
-    known = {name: metric for name, metric in found.metrics.items() if isinstance(metric, Augmentation)}
-    chosen = select(found.metrics, patterns, "metric") if patterns else {}
-    if others := chosen.keys() - known.keys():
-        raise UserError(f"--augmentations {min(others)}: it changes no image; choose of {', '.join(known)}")
-    return {name: known[name] for name in chosen}
+def _augmentations(found: Catalog, patterns: str) -> dict[str, RankCorrelation]:
+    """Those that names and patterns choose; a floor asks for no other image."""
+    known = {name: metric for name, metric in found.metrics.items() if type(metric) is RankCorrelation}
+    if not patterns:
+        return {}
+    chosen = matching(known, patterns, "augmentation", f"choose of {', '.join(known)}")
+    return {name: metric for name, metric in known.items() if name in chosen}
 
 
 def _draw(rows: Sequence[Row], path: Path, dpi: int = 100, signed: bool = False) -> None:

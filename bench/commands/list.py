@@ -18,6 +18,7 @@ from rich.text import Text
 
 from explainers.base import Explainer
 from metrics.base import Metric
+from metrics.reference.adapter import Reference
 
 from ..about import About, about, data_sets
 from ..catalog import Catalog, catalog, family
@@ -26,6 +27,7 @@ from .console import Data, Plugins, listing, out, use_data
 
 Kind = Literal["tasks", "explainers", "metrics"]
 Row = dict[str, object]
+_REFERENCES = "Quantus's own metrics, to hold scores against; a pattern for them begins with quantus"
 
 
 def list_entries(
@@ -86,7 +88,9 @@ def _shown(found: Catalog, kind: Kind) -> RenderableType:
         return _tasks([about(name, task) for name, task in found.tasks.items()])
     if kind == "explainers":
         return _entry_table("Explainers", found.explainers)
-    return _entry_table("Metrics", found.metrics)
+    own = {name: metric for name, metric in found.metrics.items() if not isinstance(metric, Reference)}
+    others = {name: metric for name, metric in found.metrics.items() if isinstance(metric, Reference)}
+    return Group(_entry_table("Metrics", own), _entry_table(f"{_REFERENCES} ({len(others)})", others))
 
 
 def _tasks(tasks: Sequence[About]) -> RenderableType:

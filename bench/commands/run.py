@@ -9,15 +9,19 @@ import typer
 from rich.markup import escape
 
 from leaderboard import figures, record
-from leaderboard.table import leaderboard, render, to_rich
+from leaderboard.standings import standings
+from leaderboard.summary import render_summary
+from leaderboard.table import leaderboard, render
 
 from .. import environment
 from ..catalog import Catalog, catalog, select, select_standard
 from ..errors import UserError
-from ..runner import Event, Settings, n_steps, run_task
+from ..runner import Settings
 from ..summary import Summary
-from .console import Data, Device, Patterns, Plugins, Results, out, progress_bar, told, use_data
+from .console import Data, Device, Patterns, Plugins, Results, out, told, use_data
+from .running import run_all
 from .skipping import SkipUnreadable, skipped_lines, skipping
+from .table import show
 
 
 def run(
@@ -36,6 +40,9 @@ def run(
     plugins: Plugins = None,
     skip_unreadable: SkipUnreadable = False,
     save_attributions: Annotated[bool, typer.Option(help="Keep the maps, and draw them.")] = False,
+    by_task: Annotated[
+        bool | None, typer.Option("--by-task/--summary", help="Print the tables of every task, or the summary only.")
+    ] = None,
 ) -> None:
     """Let every chosen explainer explain every chosen task, and every chosen metric judge it."""
     if not (everything or tasks or explainers or metrics):
@@ -46,8 +53,8 @@ def run(
     chosen = _choose(catalog(plugins or ()), tasks, explainers, metrics)
     chosen = replace(chosen, tasks={name: skipping(task, skip_unreadable) for name, task in chosen.tasks.items()})
     settings = Settings(results, environment.device_of(device), samples, batch_size, seed, save_attributions)
-    summary = _run(chosen, settings)
-    _show_results(results, summary, save_attributions)
+    summary = run_all(chosen, settings)
+    _show_results(results, summary, save_attributions, by_task)
     for line in (line for name in summary.ran for line in skipped_lines(name, chosen.tasks[name])):
         out.print(escape(line), soft_wrap=True, highlight=False)
     named = {part.strip() for part in tasks.split(",")}
@@ -64,42 +71,21 @@ def _choose(found: Catalog, tasks: str, explainers: str, metrics: str) -> Catalo
     )
 
 
-def _run(chosen: Catalog, settings: Settings) -> Summary:
-    environment.compute_exactly()
-    summary = Summary()
-    runnable = {}
-    for name, task in chosen.tasks.items():
-        reason = task.unavailable()
-        if reason is None:
-            runnable[name] = task
-        else:
-            summary.unavailable[name] = reason
-    with progress_bar() as bar:
-        step = bar.add_task("", total=None)
-        totals = {name: n_steps(task, len(chosen.explainers), settings.n_samples) for name, task in runnable.items()}
-        bar.update(step, total=sum(totals.values()))
-
-        def report(event: Event) -> None:
-            if event.ended:
-                summary.add(event)
-                bar.advance(step)
-            else:
-                bar.update(step, description=f"{event.task} {event.shard}: {event.explainer}")
-
-        for name, task in runnable.items():
-            run_task(name, task, replace(chosen, tasks={name: task}), settings, report)
-            summary.ran.append(name)
-    return summary
-
-
-def _show_results(results: Path, summary: Summary, drawn: bool) -> None:
+def _show_results(results: Path, summary: Summary, drawn: bool, by_task: bool | None) -> None:
     if summary.ran:
         with told():
-            whole = leaderboard(record.load(results))
-            out.print(to_rich(whole[whole["task"].isin(summary.ran)]))
-            (results / "leaderboard.md").write_text(render(whole, "markdown"), encoding="utf-8")
+            records = record.load(results)
+            show(standings(records, tasks=summary.ran), records, (summary.ran, None, None), by_task)
+            whole, overall = leaderboard(records), standings(records)
+            document = f"{render_summary(overall, 'markdown')}\n{render(whole, 'markdown')}"
+            (results / "leaderboard.md").write_text(document, encoding="utf-8")
             (results / "leaderboard.csv").write_text(render(whole, "csv"), encoding="utf-8")
-        out.print(f"Written: {results / 'leaderboard.md'} and .csv; `bench table` cuts and formats it.")
+            (results / "summary.csv").write_text(render_summary(overall, "csv"), encoding="utf-8")
+        out.print(
+            f"Written: {results / 'leaderboard.md'} with the tables of every task, leaderboard.csv, summary.csv; "
+            "`bench table` cuts and formats them, `bench compare` tells two explainers apart.",
+            soft_wrap=True,
+        )
     if drawn and summary.ran:
         with told():
             sheets = figures.attribution_grids(results)

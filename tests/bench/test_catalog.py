@@ -89,7 +89,10 @@ def test_names_and_patterns_choose():
     entries = catalog().metrics
     assert list(select(entries, "deletion", "metric")) == ["deletion"]
     assert set(select(entries, "srg, deletion*", "metric")) == {"srg", "deletion", "deletion_blur"}
-    assert select(entries, "*", "metric") == entries
+    assert select(entries, "*", "metric") == {name: entries[name] for name in entries if "quantus" not in name}
+    assert set(select(entries, "*,quantus_*", "metric")) == set(entries)
+    assert list(select(entries, "quantus_*_game", "metric")) == ["quantus_pointing_game"]
+    assert list(select(entries, "*pointing_game", "metric")) == ["pointing_game"]
 
 
 def test_an_unknown_name_is_answered_with_the_nearest():

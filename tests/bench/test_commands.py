@@ -25,13 +25,37 @@ def test_table_in_every_format(bench, results):
     assert bench(*common, "--format", "csv").out.startswith("task,")
 
 
+def test_several_tasks_are_one_summary_unless_asked_for_by_task(bench, write, tmp_path):
+    plugin, folder = write("toy = ToyTask()\nother = ToyTask(4)"), tmp_path / "two"
+    choice = ("--tasks", "toy,other", "--explainers", "noise,gradient,edges", "--metrics", "srg,sparseness,seconds")
+    answer = bench("run", "--plugins", plugin, *choice, "--results", folder)
+    assert "Summary · 2 tasks · 10 samples" in answer.out
+    assert "toy · faithfulness" not in answer.out
+    common = ("table", "--results", folder)
+    assert bench(*common).out in answer.out
+    assert "toy · faithfulness" in bench(*common, "--by-task").out
+    assert "toy · faithfulness" in bench(*common, "--tasks", "toy").out
+    assert "toy · faithfulness" not in bench(*common, "--tasks", "toy", "--summary").out
+    assert bench(*common, "--summary", "--format", "csv").out.startswith("column,explainer,control")
+    assert bench("leaderboard", "--results", folder).out == bench(*common).out
+
+
+def test_families_are_weighed(bench, results):
+    weighed = bench("table", "--results", results, "--weights", "complexity=0, faithfulness=2").out
+    assert "each counting 1 but for complexity 0, faithfulness 2" in re.sub(r"\s+", " ", weighed)
+    for wrong, complaint in (("beauty=1", "no family beauty"), ("complexity", "--weights"), ("complexity=-1", "0 or")):
+        answer = bench("table", "--results", results, "--weights", wrong)
+        assert answer.status == 2
+        assert complaint in answer.err
+
+
 def test_table_fits_a_terminal_of_100_columns(bench, results, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     assert max(map(len, bench("table", "--results", results).out.splitlines())) <= 100
 
 
 def test_controls_have_neither_rank_nor_mark(bench, results):
-    out = bench("table", "--results", results, "--family", "complexity").out
+    out = bench("table", "--results", results, "--family", "complexity").out.partition("toy · complexity")[2]
     control = next(line for line in out.splitlines() if line.startswith("noise"))
     assert not re.search(r"[*†¹²]", control)
     assert re.search(r"\d\.\d", control)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from bench.catalog import catalog, select_standard
+from bench.commands.figure import _augmentations
 from bench.contact import no_samples, phantom_rows, sample_row
 from bench.maps import map_rows
 from bench.runner import Settings
@@ -106,7 +107,7 @@ def test_samples_are_drawn_and_tasks_without_data_skipped(bench, tmp_path):
         (("samples", "--tasks", "brian", "--out", "x.png"), "no task is called 'brian'"),
         (("samples", "--tasks", "phantom_brain*", "--columns", "1", "--out", "x.doc"), "x.doc"),
         (("grid", "--tasks", "brain_mri_vgg16", "--out", "x.png"), "nothing to draw"),
-        (("grid", "--tasks", "phantom_brain*", "--augmentations", "deletion", "--out", "x.png"), "changes no image"),
+        (("grid", "--tasks", "phantom_brain*", "--augmentations", "deletion", "--out", "x.png"), "no augmentation"),
         (("grid", "--tasks", "phantom_brain*", "--explainers", "grad_cm", "--out", "x.png"), "did you mean grad_cam"),
     ],
 )
@@ -164,6 +165,24 @@ def test_augmented_images_stand_below_with_the_likeness_of_their_maps():
     assert not np.array_equal(upright.outlines[EVIDENCE], turned.outlines[EVIDENCE])
     assert {tile.caption for tile in rows["center\nrotation"].tiles} == {"ρ = 1.00"}
     assert {tile.caption for tile in rows["constant\nrotation"].tiles} == {"undefined"}
+
+
+def test_patterns_choose_among_the_transformations_of_images_alone():
+    every = _augmentations(catalog(), "*")
+    assert {"blur", "rotation_strong", "flip", "jpeg_mild"} < set(every)
+    assert len({augmentation.transformation for augmentation in every.values()}) == len(every) == 25
+    assert list(_augmentations(catalog(), "rotation*")) == ["rotation", "rotation_mild", "rotation_strong"]
+    assert _augmentations(catalog(), "") == {}
+
+
+def test_outlines_move_with_the_image_and_only_then():
+    task, found = TASKS["phantom_brain_mri_vgg16"], catalog()
+    chosen = {name: found.metrics[name] for name in ("flip", "gaussian_noise_strong")}
+    rows = {step.row.title: step.row for step in map_rows("mri", task, {}, chosen, settings(2))}
+    for upright, flipped, noisy in zip(*(row.tiles for row in rows.values()), strict=True):
+        assert np.array_equal(flipped.outlines[EVIDENCE], upright.outlines[EVIDENCE][:, ::-1])
+        assert np.array_equal(noisy.outlines[EVIDENCE], upright.outlines[EVIDENCE])
+        assert abs(noisy.image - upright.image).max() > 0.1
 
 
 def test_an_explainer_that_fails_or_has_no_answer_is_a_line_of_the_sheet(bench, write, tmp_path):

@@ -108,6 +108,14 @@ def test_list_of_one_kind(bench):
     assert "grad_cam" not in answer.out
 
 
+def test_the_references_stand_in_a_group_of_their_own_at_the_end(bench):
+    own, _, references = bench("list", "metrics").out.partition("Quantus's own metrics")
+    assert "quantus_" not in own
+    assert "pixel_flipping_blur" in own
+    assert "pixel_flipping_blur" not in references
+    assert all(f" {name} " in references for name in catalog().metrics if name.startswith("quantus_"))
+
+
 def test_tasks_for_machines(bench):
     from_json = json.loads(bench("list", "tasks", "--format", "json").out)
     from_csv = list(csv.DictReader(io.StringIO(bench("list", "tasks", "--format", "csv").out)))

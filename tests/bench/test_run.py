@@ -37,7 +37,10 @@ def test_a_run_makes_a_whole_table(bench, write, tmp_path):
     assert table.loc[("pointing_game", "weights"), "mean"] == 1
     assert table.loc[("pointing_game", "noise"), "mean"] < 1
     assert table.loc[("deletion", "noise"), "n"] == 6
-    assert (tmp_path / "r" / "leaderboard.md").read_text().startswith("### toy")
+    written = (tmp_path / "r" / "leaderboard.md").read_text()
+    assert written.startswith("## Summary · toy · 6 samples")
+    assert "### toy" in written
+    assert set(pd.read_csv(tmp_path / "r" / "summary.csv").explainer) == set(table.reset_index().explainer)
 
 
 def test_a_record_tells_where_it_comes_from(bench, write, tmp_path):
@@ -322,7 +325,7 @@ def test_an_interrupted_run_says_how_to_go_on(bench, write, tmp_path, monkeypatc
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bench.commands.run.run_task", interrupted)
+    monkeypatch.setattr("bench.commands.running.run_task", interrupted)
     answer = bench("run", "--tasks", "toy", "--plugins", write(TASK), "--results", tmp_path / "r")
     assert answer.status == 130
     assert "what was computed is kept" in answer.err
@@ -418,7 +421,7 @@ def test_all_judges_by_the_standard_metrics_and_names_or_patterns_any(bench, wri
     assert bench("run", *choice, "--results", tmp_path / "all").status == 0
     assert bench("run", *choice, "--metrics", "*", "--results", tmp_path / "every").status == 0
     cells = {name: set(record.load(tmp_path / name).cells.metric) for name in ("all", "every")}
-    metrics = catalog().metrics
+    metrics = {name: metric for name, metric in catalog().metrics.items() if not name.startswith("quantus_")}
     assert cells["every"] == set(metrics)
     assert cells["all"] == {name for name, metric in metrics.items() if not metric.on_request} < set(metrics)
 
@@ -453,3 +456,16 @@ def test_the_summary_says_where_the_time_went(bench, write, tmp_path):
     assert re.search(rf"Time by explainer: \w+ {number}, \w+ {number}\.", out)
     again = bench("run", *choice, "--explainers", "weights,noise", "--metrics", "srg,sparseness")
     assert "Time" not in again.out
+
+
+def test_samples_whose_prediction_changes_are_counted_beneath_the_table(bench, write, tmp_path):
+    plugin = write("toy = ToyTask()")
+    choice = ("--plugins", plugin, "--tasks", "toy", "--explainers", "noise", "--metrics", "flip*,jpeg")
+    answer = bench("run", *choice, "--results", tmp_path, "--samples", 4)
+    assert answer.status == 0, answer.err
+    # The mirrored image is one of the other class.
+    told = "not one score: flip, flip_sign_flip, flip_ssim, flip_top_k (undefined for every sample)"
+    assert told in " ".join(answer.out.split())
+    cells = pd.read_csv(tmp_path / "leaderboard.csv").set_index("metric")
+    assert (cells.loc["jpeg", "n"], cells.loc["jpeg", "n_undefined"]) == (4, 0)
+    assert (cells.loc["flip", "n"], cells.loc["flip", "n_undefined"]) == (0, 4)

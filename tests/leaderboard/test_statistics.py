@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from leaderboard.statistics import beats_controls, better, holm, intervals, judge, ranks
+from leaderboard.statistics import beats_controls, better, holm, intervals, judge, ranks, widened
 
 Array = NDArray[np.float64]
 
@@ -24,7 +24,8 @@ def _normal(*shape: int, seed: int = 0) -> Array:
 def test_intervals_agree_with_scipys_bca(seed: int) -> None:
     scores = np.random.default_rng(seed).exponential(size=(40, 3))
     _, mean, low, high = intervals(scores)
-    expected = stats.bootstrap((scores,), np.mean, axis=0, n_resamples=9999, rng=np.random.default_rng(seed))
+    rng, level = np.random.default_rng(seed), 1 - 2 * stats.norm.sf(widened(40, 39))
+    expected = stats.bootstrap((scores,), np.mean, axis=0, n_resamples=9999, rng=rng, confidence_level=level)
     width = expected.confidence_interval.high - expected.confidence_interval.low
     np.testing.assert_allclose(mean, scores.mean(axis=0))
     assert (np.abs(low - expected.confidence_interval.low) < 0.08 * width).all()

@@ -84,7 +84,7 @@ def test_an_augmented_image_counts_if_the_targets_sign_stays(
 
     model = Contrast()
     sharpness = images.diff(dim=3).abs().mean((1, 2, 3))
-    blurred = blur.transform(images).diff(dim=3).abs().mean((1, 2, 3))
+    blurred = blur.transformation.images(Decisions(nn.Flatten(), images)).diff(dim=3).abs().mean((1, 2, 3))
     model.threshold = ((sharpness + blurred) / 2)[2].item()
     kept = (sharpness > model.threshold) == (blurred > model.threshold)
     assert not kept[2]

@@ -15,11 +15,13 @@ from metrics.base import Category, Decisions, Explanation
 
 SIDE = 8
 METRICS = catalog().metrics
-OF_A_MAP = sorted(
-    name
-    for name, metric in METRICS.items()
+KINDS = {
+    (type(metric), type(getattr(metric, "imputer", None))): name
+    for name, metric in reversed(METRICS.items())
     if metric.category is not Category.RUNTIME and not name.startswith("quantus_")
-)
+}
+OF_A_MAP = sorted({*KINDS.values(), "rotation", "hit_rate"})
+"""An entry of each class and imputer: what other strengths of a transformation change is tested with them."""
 OF_THE_ORDER = {
     *("deletion", "insertion", "srg", "abpc", "pixel_flipping"),
     *("deletion_blur", "insertion_blur", "srg_blur", "abpc_blur", "pixel_flipping_blur", "road", "road_exact"),
@@ -31,7 +33,7 @@ OF_THE_SUM = {"completeness", "conservation"}
 """The unit counts: it should be the logit's."""
 BOUNDED = {
     **dict.fromkeys(("deletion", "insertion", "deletion_blur", "insertion_blur", "selectivity"), (0, 1)),
-    **dict.fromkeys(("srg", "srg_blur", "blur", "sharpen", "rotation"), (-1, 1)),
+    **dict.fromkeys(("srg", "srg_blur", "rotation", "rotation_floor", "rotation_ssim"), (-1, 1)),
     **dict.fromkeys(("faithfulness_correlation", "faithfulness_estimate", "sensitivity_n"), (-1, 1)),
     **dict.fromkeys(("single_deletion_correlation", "monotonicity_correlation"), (-1, 1)),
     **dict.fromkeys(("pointing_game", "hit_rate", "relevance_mass_accuracy", "relevance_rank_accuracy"), (0, 1)),
@@ -40,6 +42,7 @@ BOUNDED = {
     **dict.fromkeys(
         ("sparseness", "complexity", "effective_complexity", "non_sensitivity", "input_invariance"), (0, 1)
     ),
+    **dict.fromkeys(("rotation_top_k", "rotation_sign_flip"), (0, 1)),
     **dict.fromkeys(("completeness", "conservation"), (0, 2)),
 }
 
