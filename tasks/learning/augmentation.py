@@ -91,7 +91,7 @@ class Deletion:
     patches deleted; here any share is, since removal curves go on until nothing is left.
     """
 
-    probability: float = 0.75
+    probability: float = 0.5
     cells: tuple[int, ...] = (4, 8, 16, 32, 96)
     """A side of the image is so many cells long; one number is drawn an image."""
     blur: float = 0.05
