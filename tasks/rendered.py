@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from torch import nn
 
 from .base import Card, DataSet
-from .learning.augmentation import Jitter
+from .learning.augmentation import Augment, Jitter
 from .learning.fitting import Recipe
 from .networks.architectures import vgg16, without_batch_norm
 from .phantoms.base import CuedPhantoms, Phantoms
@@ -40,6 +40,7 @@ class PhantomTask(Trainable):
     mean: ClassVar[tuple[float, float, float]]
     """Of the normalization, one a channel."""
     deviation: ClassVar[tuple[float, float, float]]
+    augment: ClassVar[Augment | None] = Jitter(rotation=5, shift=0.03)
 
     def classes(self) -> tuple[str, ...]:
         return self.phantoms.class_names
@@ -65,7 +66,7 @@ class PhantomTask(Trainable):
         return Path(__file__).parent / "weights" / f"{self.name}.safetensors"
 
     def recipe(self) -> Recipe:
-        return Recipe(epochs=14, learning_rate=3e-3, augment=Jitter(rotation=5, shift=0.03))
+        return Recipe(epochs=14, learning_rate=3e-3, augment=self.augment)
 
     def layout(self) -> Layout | None:
         """How the data set that the phantoms imitate is published; None: they imitate none."""

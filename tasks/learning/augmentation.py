@@ -81,6 +81,44 @@ class Vignette:
 
 
 @dataclass(frozen=True)
+class Deletion:
+    """Pixels taken away, as the metrics of faithfulness do, from some of the images: cells of any size, any share.
+
+    What stands there instead is the image's mean colour or, as often, the blurred image. A network that was trained so
+    meets nothing new when a metric deletes pixels: what it answers then is of the evidence that is left.
+
+    Hesse, Schaub-Meyer, Roth, Benchmarking the attribution quality of vision models, NeurIPS 2024, train with single
+    patches deleted; here any share is, since removal curves go on until nothing is left.
+    """
+
+    probability: float = 0.5
+    cells: tuple[int, ...] = (4, 8, 16, 32, 96)
+    """A side of the image is so many cells long; one number is drawn an image."""
+    blur: float = 0.05
+    """Standard deviation of the Gaussian, as a fraction of the shorter side."""
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        count, size = len(images), images.shape[-2:]
+        chosen, share, blurs = torch.rand(3, count, 1, 1, 1, generator=generator)
+        instead = torch.where(blurs < 0.5, self._blurred(images), images.mean((2, 3), keepdim=True))
+        removed = torch.stack([self._order(size, generator) for _ in range(count)]) < share
+        return torch.where(removed & (chosen < self.probability), instead, images)
+
+    def _blurred(self, images: Tensor) -> Tensor:
+        sigma = self.blur * min(images.shape[-2:])
+        width = 2 * round(3 * sigma) + 1
+        rows = v2.functional.gaussian_blur(images, [width, 1], [sigma, sigma])
+        blurred: Tensor = v2.functional.gaussian_blur(rows, [1, width], [sigma, sigma])
+        return blurred
+
+    def _order(self, size: torch.Size, generator: torch.Generator) -> Tensor:
+        """(1, H, W) random numbers in [0, 1), those of a cell the same."""
+        cells = self.cells[int(torch.randint(len(self.cells), (), generator=generator))]
+        drawn = torch.rand(1, 1, min(cells, size[0]), min(cells, size[1]), generator=generator)
+        return functional.interpolate(drawn, size=size, mode="nearest-exact")[0]
+
+
+@dataclass(frozen=True)
 class InTurn:
     """Several augmentations, one after the other."""
 

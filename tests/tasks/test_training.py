@@ -12,7 +12,7 @@ from torchvision.transforms import v2
 from tasks.base import Sample, Samples
 from tasks.evaluation.scores import evaluate
 from tasks.learning import fitting
-from tasks.learning.augmentation import Augment, Each, InTurn, Jitter, Vignette, of_the_studies
+from tasks.learning.augmentation import Augment, Deletion, Each, InTurn, Jitter, Vignette, of_the_studies
 from tasks.learning.fitting import Progress, Recipe, fit
 from tasks.learning.memory import Images, in_memory, without_duplicates
 from tasks.networks.architectures import with_preprocessing
@@ -292,7 +292,14 @@ def test_every_image_is_met_once_an_epoch_unless_classes_are_balanced() -> None:
     assert sorted(order.tolist()) == [0, 1, 2, 3]
 
 
-AUGMENTATIONS = [Jitter(), Vignette(), of_the_studies(), of_the_studies(vignette=True), Each(v2.RandomErasing(p=1))]
+AUGMENTATIONS = [
+    Jitter(),
+    Vignette(),
+    Deletion(),
+    of_the_studies(),
+    of_the_studies(vignette=True),
+    Each(v2.RandomErasing(p=1)),
+]
 
 
 @pytest.mark.parametrize("augment", AUGMENTATIONS, ids=lambda augment: type(augment).__name__)
@@ -317,6 +324,23 @@ def test_a_vignette_is_black_without_and_changes_nothing_within() -> None:
     assert (seen[:, :, away < 0.78] == 1).all()
     some = Vignette(probability=0.5, radius=(0.8, 0.8))(images, torch.Generator().manual_seed(0))
     assert 70 < (some[:, 0, 0, 0] == 0).sum() < 130
+
+
+def test_deletion_takes_whole_cells_and_puts_the_mean_or_the_blurred_image_there() -> None:
+    images = torch.rand(200, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    seen = Deletion(probability=1, cells=(4,))(images, torch.Generator().manual_seed(0))
+    taken = (seen != images).any(1)
+    cells = taken.unfold(1, 4, 4).unfold(2, 4, 4).flatten(3)
+    assert torch.equal(cells.any(3), cells.all(3))
+    shares = cells.any(3).float().mean((1, 2))
+    assert shares.min() < 0.1
+    assert shares.max() > 0.9
+    assert 0.4 < shares.mean() < 0.6
+    means = torch.isclose(seen, images.mean((2, 3), keepdim=True)).all(1)
+    by_mean = [bool(mean[which].all()) for mean, which in zip(means, taken, strict=True) if which.any()]
+    assert 0.4 < sum(by_mean) / len(by_mean) < 0.6
+    kept = (Deletion(probability=0.25)(images, torch.Generator().manual_seed(0)) == images).flatten(1).all(1)
+    assert 0.65 < kept.float().mean() < 0.9
 
 
 def test_augmentations_in_turn_are_those_of_each() -> None:
