@@ -16,6 +16,7 @@ from .commands.figure import figure
 from .commands.list import list_entries
 from .commands.lungs import lungs
 from .commands.profile import profile
+from .commands.report import write_report
 from .commands.run import run
 from .commands.table import table
 from .commands.train import train
@@ -35,6 +36,7 @@ app.command("check-data")(check_data)
 app.add_typer(figure, name="figure")
 app.command()(table)
 app.command("leaderboard", hidden=True)(table)
+app.command("report")(write_report)
 app.command()(train)
 app.command()(evaluate)
 app.command()(concepts)
