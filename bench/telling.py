@@ -1,4 +1,4 @@
-"""What the catalog knows of its entries, in plain strings for the report: descriptions, cards, why a task did not run."""
+"""What the catalog knows of its entries, as strings for the report: descriptions, cards, why a task did not run."""
 
 import inspect
 import re
@@ -25,13 +25,18 @@ def told_of(found: Catalog, results: Path) -> Told:
 
 
 def description(entry: Explainer | Metric) -> str:
-    """The first paragraph of what the class says of itself, and its references.
+    """The first paragraph of what the class says of itself, and its references; those of a base that it points to.
 
     >>> from metrics.localization import pointing_game
     >>> description(pointing_game).splitlines()[0].startswith("Does the")
     True
     """
-    paragraphs = inspect.cleandoc(type(entry).__doc__ or "").split("\n\n")
+    own = _told_by(type(entry))
+    return " ".join([own, *(_told_by(base) for base in type(entry).__mro__[1:] if f"`{base.__name__}`" in own)])
+
+
+def _told_by(kind: type) -> str:
+    paragraphs = inspect.cleandoc(kind.__doc__ or "").split("\n\n")
     wanted = [paragraphs[0], *(part for part in paragraphs[1:] if re.match(r"References?:", part))]
     return " ".join(" ".join(part.split()) for part in wanted)
 

@@ -17,9 +17,9 @@ from PIL import Image
 from .figures import INPUTS, map_tile
 from .sheets import SIGNED
 
-LARGEST = 160
+LARGEST = 128
 """Side of a picture, pixels: larger ones are made smaller."""
-_QUALITY = 82
+_QUALITY = 78
 
 Array = NDArray[Any]
 
@@ -112,7 +112,8 @@ def _exhibits(folder: Path, wanted: Mapping[int, str], known: pd.DataFrame, orde
             if sample in of_explainer:
                 attribution = of_explainer[sample]
                 pictures.append(Picture(name, _source(map_tile(attribution, image).image), not attribution.any()))
-        yield Exhibit(sample, _facts(sample, known), *image.shape[1:], outline_path(mask), pictures)
+        height, width = mask.shape
+        yield Exhibit(sample, _facts(sample, known), height, width, outline_path(mask), pictures)
 
 
 def outline_path(mask: Array) -> str:
@@ -122,7 +123,7 @@ def outline_path(mask: Array) -> str:
     'M0.5 2L1 1.5L0.5 1L0 1.5Z'
     """
     padded = np.pad(mask.astype(float), 1)
-    lines = contourpy.contour_generator(z=padded).lines(0.5)
+    lines: Any = contourpy.contour_generator(z=padded, line_type=contourpy.LineType.Separate).lines(0.5)
     # A pixel's value stands at its middle, and the frame of zeros moved it by one.
     return "".join("M" + "L".join(f"{x - 0.5:g} {y - 0.5:g}" for x, y in line[:-1]) + "Z" for line in lines)
 

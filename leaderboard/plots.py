@@ -33,10 +33,20 @@ DIVERGING = "PuOr"
 STRENGTHS = {"_mild": "mild", "": "medium", "_strong": "strong"}
 """Ending of a robustness metric's name -> how strongly it changes the image."""
 
+NAMED = "named"
+"""What a trace is called whose name the page writes beside its point, or where there is no room into the legend."""
+
 _ROW = 26
 """Height of an explainer's row, pixels."""
+_NEAR = 0.2, 0.05
+"""So far apart in cost and in quality, as shares of the axes, two names would be written over each other."""
+_ABOVE = {"orientation": "h", "y": 1, "yanchor": "bottom", "x": 0}
+"""Where the legend stands."""
 _TEXT_UP_TO = 16
 """Metrics of an agreement whose numbers are written into the cells."""
+
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -116,7 +126,7 @@ def ranks(found: Standings) -> Plot:
         "height": 110 + _ROW * len(order),
         "xaxis": {"title": {"text": "mean rank, 1 is the best"}, "zeroline": False},
         "yaxis": _rows_axis(names),
-        "legend": {"orientation": "h", "y": 1, "yanchor": "bottom", "x": 0},
+        "legend": _ABOVE,
     }
     return Plot("ranks", "", {"all": _figure(traces, layout)})
 
@@ -153,6 +163,7 @@ def strengths(table: pd.DataFrame, appearance: Mapping[str, Look]) -> Plot | Non
             "height": 440,
             "xaxis": {"title": {"text": "strength"}, "type": "category", "categoryarray": list(STRENGTHS.values())},
             "yaxis": {"title": {"text": f"{label(str(base))}, {higher} is better"}},
+            "legend": _ABOVE,
         }
         views[f"{task}: {base}"] = _figure(traces, layout)
     return Plot("strengths", "Task and change", views) if views else None
@@ -172,10 +183,11 @@ def removal(curves: Sequence[Curve], appearance: Mapping[str, Look]) -> Plot | N
         layout = {
             "height": 460,
             "xaxis": {
-                "title": {"text": f"share of pixels {label(next(iter(own.values())).verb)}"},
+                "title": {"text": f"pixels {label(next(iter(own.values())).verb)}"},
                 "tickformat": ".0%",
             },
             "yaxis": {"title": {"text": f"probability of the target, mean of {n}"}, "rangemode": "tozero"},
+            "legend": _ABOVE,
         }
         views[f"{task}: {metric}"] = _figure(traces, layout)
     return Plot("removal", "Task and curve", views) if views else None
@@ -185,6 +197,7 @@ def _pareto_view(found: Standings, column: Standing, appearance: Mapping[str, Lo
     names, times = found.explainers.names, found.costs.times.to_numpy()
     on_front = front(found, column)
     line = [names.index(name) for name in on_front]
+    sides = _sides(times, column.mean_rank[:, 0], found.explainers.n_ranked)
     traces = [
         go.Scatter(
             x=times[line],
@@ -205,7 +218,9 @@ def _pareto_view(found: Standings, column: Standing, appearance: Mapping[str, Lo
                     y=[rank[0]],
                     mode="markers+text",
                     text=[f"<b>{name}</b>" if names[at] in on_front else name],
-                    textposition="top center",
+                    textposition=f"middle {sides[at]}",
+                    cliponaxis=False,
+                    meta=NAMED,
                     marker={"size": 12 if names[at] in on_front else 9, "color": look.colour, "symbol": look.symbol},
                     error_y=_interval(rank[None]),
                     hovertext=[f"{name}<br>{_told(column, at)}<br>{span(found.costs.seconds.iloc[at])} an image"],
@@ -216,11 +231,29 @@ def _pareto_view(found: Standings, column: Standing, appearance: Mapping[str, Lo
             )
     layout = {
         "height": 480,
-        "xaxis": {"title": {"text": "time, in units of the fastest"}, "type": "log", "dtick": 1, "tickprefix": "×"},
+        "xaxis": {"title": {"text": "time, in units of the fastest"}, "type": "log", "dtick": "D2", "tickprefix": "×"},
         "yaxis": {"title": {"text": "mean rank, 1 on top is the best"}, "autorange": "reversed", "zeroline": False},
-        "legend": {"orientation": "h", "y": 1, "yanchor": "bottom", "x": 0},
+        "legend": _ABOVE,
     }
     return _figure(traces, layout)
+
+
+def _sides(times: Array, ranks: Array, n_ranked: int) -> dict[int, str]:
+    """On which side of its point each name stands: towards the middle, and away from a name that is near."""
+    known = [at for at in range(n_ranked) if np.isfinite(times[at]) and np.isfinite(ranks[at])]
+    x, y = np.log(times[known]), ranks[known]
+    x, y = (
+        (values - values.min(initial=np.inf)) / (np.ptp(values) or 1) if len(known) else values for values in (x, y)
+    )
+    sides: dict[int, str] = {}
+    for place in np.argsort(y, kind="stable"):
+        side = "right" if x[place] < 0.6 else "left"
+        near = (np.abs(y - y[place]) < _NEAR[1]) & (np.abs(x - x[place]) < _NEAR[0])
+        taken = {sides[known[other]] for other in np.flatnonzero(near) if known[other] in sides}
+        if side in taken and 0.2 < x[place] < 0.8:
+            side = "left" if side == "right" else "right"
+        sides[known[place]] = side
+    return sides
 
 
 def _matrix(one: Agreement) -> go.Figure:
@@ -290,7 +323,7 @@ def _banded(curve: Curve, look: Look) -> Iterable[go.Scatter]:
         **shared,
         y=np.concatenate([curve.low, curve.high[::-1]]).round(4),
         fill="toself",
-        fillcolor=f"{look.colour}22",
+        fillcolor=f"{look.colour}16",
         line={"width": 0},
         mode="lines",
         hoverinfo="skip",
@@ -319,7 +352,7 @@ def _told(column: Standing, at: int) -> str:
     return f"{label(column.column)}: mean rank {rank:.1f}{interval}"
 
 
-def _interval(values: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, Any]:
+def _interval(values: Array) -> dict[str, Any]:
     """Bars from low to high of rows (estimate, low, high)."""
     estimate, low, high = np.where(np.isfinite(values), values, values[:, :1]).T
     return {

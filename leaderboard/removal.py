@@ -1,22 +1,21 @@
 """Curves of removal, kept beside the maps: what is left of a decision while pixels are taken away, with its band.
 
 `bench run --save-attributions` keeps them in `<shard>/attributions/<explainer>.npz`, next to the map:
-`curve:<metric>` (N, L + 1), the probability of the target at equal steps, and `ids`.
+`curve_<metric>` (N, L + 1), the probability of the target at equal steps, and `ids`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .statistics import intervals
 
-PREFIX = "curve:"
+PREFIX = "curve_"
 """Of the names under which curves are kept."""
-VERBS = {"insertion": "shown, the most relevant first", "deletion": "removed, the most relevant first"}
+VERBS = {"insertion": "shown", "deletion": "removed"}
 
 Array = NDArray[np.float64]
 
@@ -41,7 +40,7 @@ class Curve:
     @property
     def verb(self) -> str:
         """What happens to the pixels."""
-        return VERBS.get(self.metric.partition("_")[0], "changed, the most relevant first")
+        return VERBS.get(self.metric.partition("_")[0], "changed")
 
 
 def removal_curves(results: Path) -> list[Curve]:
@@ -57,7 +56,7 @@ def removal_curves(results: Path) -> list[Curve]:
             of_samples = kept.setdefault((task, metric, path.stem), {})
             # A sample that two shards share counts once.
             of_samples.update(zip(ids, curves, strict=True))
-    return [_curve(*key, np.stack(list(of_samples.values()))) for key, of_samples in sorted(kept.items())]
+    return [_curve(*key, list(of_samples.values())) for key, of_samples in sorted(kept.items())]
 
 
 def _read(path: Path) -> Iterator[tuple[str, list[str], Array]]:
@@ -70,10 +69,10 @@ def _read(path: Path) -> Iterator[tuple[str, list[str], Array]]:
         raise ValueError(f"{path} cannot be read ({error}): delete it and run again") from error
 
 
-def _curve(task: str, metric: str, explainer: str, curves: Array) -> Curve:
-    n, mean, low, high = intervals(curves)
-    steps: Any = np.linspace(0, 1, curves.shape[1])
-    known = np.isfinite(low)
-    return Curve(
-        task, metric, explainer, int(n.max()), steps, mean, np.where(known, low, mean), np.where(known, high, mean)
-    )
+def _curve(task: str, metric: str, explainer: str, curves: Sequence[Array]) -> Curve:
+    if len({len(one) for one in curves}) > 1:
+        raise ValueError(
+            f"{task}, {explainer}: curves of {metric} have different numbers of steps; delete its maps and run again"
+        )
+    n, mean, low, high = intervals(np.stack(curves))
+    return Curve(task, metric, explainer, int(n.max()), np.linspace(0, 1, len(mean)), mean, low, high)

@@ -1,14 +1,13 @@
 """The verdict of the standings in words: who leads a column, who cannot be told apart from it, and what it costs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from .duels import OVERALL
 from .standings import Standing, Standings
 from .summary import span
-
-NOT_TOLD = "there are too few samples"
 
 
 @dataclass(frozen=True)
@@ -28,6 +27,8 @@ class Verdict:
     """Whether there are enough samples to tell any two apart."""
     unproven: tuple[str, ...]
     """Ranked explainers that are not significantly better than every control."""
+    lacking: Mapping[str, float]
+    """Family -> the share of its scores that the leader has, where others have more."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ def verdicts(found: Standings) -> list[Verdict]:
 
 def cost(found: Standings, explainer: str) -> Cost | None:
     """None: not measured."""
-    times, seconds = found.costs.loc[explainer]
+    at = found.explainers.names.index(explainer)
+    times, seconds = found.costs[["times", "seconds"]].to_numpy(dtype=np.float64)[at]
     return Cost(explainer, float(times), span(float(seconds))) if np.isfinite(times) else None
 
 
@@ -93,4 +95,8 @@ def _verdict(column: Standing, found: Standings) -> Verdict:
     tied = [names[at] for at in order[1:] if not told or shared & set(column.letters[at])]
     unproven = [names[at] for at in order if column.beats_controls[at] is False]
     rank, low, high = (float(value) for value in column.mean_rank[first])
-    return Verdict(column.column, names[first], rank, low, high, len(order), tuple(tied), told, tuple(unproven))
+    families = found.covered if column.column == OVERALL else (column.column,)
+    lacking = {name: float(found.covered[name][first]) for name in families if found.covered[name][first] < 1}
+    return Verdict(
+        column.column, names[first], rank, low, high, len(order), tuple(tied), told, tuple(unproven), lacking
+    )

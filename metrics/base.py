@@ -177,6 +177,8 @@ class Metric(ABC):
     needs_shortcuts: ClassVar[bool] = False
     on_request: ClassVar[bool] = False
     """Whether it runs only where a name or pattern asks for it, and not with `--all` alone."""
+    has_curve: ClassVar[bool] = False
+    """Whether the score is the area under a curve that `curve` tells."""
 
     def __call__(self, explanation: Explanation) -> Tensor:
         """(N,) float64 scores on the CPU; nan: not defined for this sample.
@@ -199,6 +201,16 @@ class Metric(ABC):
     @abstractmethod
     def score(self, explanation: Explanation) -> Tensor:
         """(N,) scores; nan: not defined for this sample."""
+
+    def curve(self, explanation: Explanation) -> Tensor:
+        """(N, L + 1) what the score is the area under, at L equal steps from 0 to 1, for people to look at.
+
+        After `score` it costs no further forward pass.
+
+        Raises:
+            ValueError: the metric has no curve.
+        """
+        raise ValueError(f"{self}: has no curve, asked for with {len(explanation.attributions)} attributions")
 
 
 def _generator(name: str) -> torch.Generator:

@@ -81,7 +81,9 @@
     const choice = figure.querySelector("select");
     const show = () => {
       const view = views[choice ? Number(choice.value) : 0];
-      return Plotly.react(canvas, view.data, view.layout, config);
+      const narrow = canvas.clientWidth < 640;
+      const traces = view.data.map((trace) => (trace.meta === "named" && narrow ? { ...trace, mode: "markers", showlegend: true } : trace));
+      return Plotly.react(canvas, traces, view.layout, config);
     };
     if (choice) choice.addEventListener("change", show);
     show();
