@@ -1,7 +1,7 @@
 """A results folder of known answers, names that attack the page among them, for the tests of the report.
 
-Two tasks of 24 samples. `good` and `HOSTILE` are alike, `fair` is worse and the cheapest, `bad` the worst; `HOSTILE` has
-no score of `deletion`. Maps and curves are kept of the first task.
+Two tasks of 24 samples. `good` and `HOSTILE` are alike, `fair` is worse and the cheapest, `bad` the worst; `HOSTILE`
+has no score of `deletion`. Maps and curves are kept of the first task.
 """
 
 import json

@@ -5,6 +5,10 @@
 
   // Tables. Those in a closed part of the page are made when it is opened.
   const words = { search: "Search", zeroRecords: "Nothing fits.", info: "_START_ to _END_ of _TOTAL_", infoEmpty: "", infoFiltered: "(of _MAX_)" };
+  // Numbers; what has none comes last, whichever way is up.
+  const value = (given) => (given === "" || given === null ? null : Number(given));
+  const inOrder = (sign) => (a, b) => (a === null ? (b === null ? 0 : 1) : b === null ? -1 : sign * (a - b));
+  Object.assign(DataTable.ext.type.order, { "gaps-last-pre": value, "gaps-last-asc": inOrder(1), "gaps-last-desc": inOrder(-1) });
   const makeTable = (table) => {
     if (table.dataset.made) return;
     table.dataset.made = "yes";
@@ -12,6 +16,9 @@
     const columnDefs = all("thead th", table).flatMap((head, at) =>
       head.dataset.first ? [{ targets: at, orderSequence: ["desc", "asc", ""] }] : []);
     columnDefs.push({ targets: "_all", orderSequence: ["asc", "desc", ""] });
+    if (table.classList.contains("numbers")) {
+      columnDefs.push({ targets: all("thead th", table).map((_, at) => at).slice(1), type: "gaps-last" });
+    }
     // The layout's cells stand outside of what scrolls.
     const made = new DataTable(table, {
       paging: false, info: false, searching: searched, order: [], autoWidth: false, columnDefs, language: words,
@@ -34,7 +41,7 @@
 
   const text = DataTable.render.text();
   const digits = { display: (value) => (value === null ? "–" : String(Number(Number(value).toPrecision(3)))) };
-  const number = { render: (value, type) => (type === "display" ? digits.display(value) : value), className: "number" };
+  const number = { render: (value, type) => (type === "display" ? digits.display(value) : value), className: "number", type: "gaps-last", orderSequence: ["desc", "asc", ""] };
   const scores = new DataTable("#scores-table", {
     data: data.scores, pageLength: 25, order: [], autoWidth: false, deferRender: true, language: words,
     columns: [0, 1, 2, 3].map(() => ({ render: text })).concat([4, 5, 6, 7, 8].map(() => number), [{ render: text }]),
