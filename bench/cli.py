@@ -8,6 +8,7 @@ from rich.markup import escape
 
 from .commands.check import check
 from .commands.check_data import check_data
+from .commands.compare import compare
 from .commands.concepts import concepts
 from .commands.console import err
 from .commands.data import data
@@ -37,6 +38,7 @@ app.add_typer(figure, name="figure")
 app.command()(table)
 app.command("leaderboard", hidden=True)(table)
 app.command("report")(write_report)
+app.command()(compare)
 app.command()(train)
 app.command()(evaluate)
 app.command()(concepts)

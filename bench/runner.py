@@ -193,7 +193,7 @@ class _TaskRunner:
         job.run()
         with _writing(self.settings.results):
             if remaining.metrics:
-                table = sample_table(shard.decisions, self.task.classes(), self.task.negative())
+                table = self._samples(shard)
                 records.write_samples(self.settings.results, self.name, shard.name, table)
                 records.write(self.settings.results, self._record(wanted, remaining, job))
             if saves and job.explanations:
@@ -234,6 +234,13 @@ class _TaskRunner:
         }
         empty = pd.DataFrame({"sample": [], "metric": [], "score": []})
         return Record(self.name, shard, name, family(explainer), provenance, {}, samples, cells, empty)
+
+    def _samples(self, shard: Shard) -> pd.DataFrame:
+        table = sample_table(shard.decisions, self.task.classes(), self.task.negative())
+        patients = [self.task.patient(sample) for sample in table["sample"]]
+        return (
+            table if patients.count(None) == len(patients) else table.assign(patient=pd.Series(patients, dtype=object))
+        )
 
     def _existing(self, shard: str, explainer: str) -> Record | None:
         path = records.path_of(self.settings.results, self.name, shard, explainer)

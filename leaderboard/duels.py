@@ -65,6 +65,12 @@ class TaskDuels:
     """Column -> contrast (P, U) in (-1, 1), positive where the first is better; nan: one of them has no score."""
     covered: Mapping[str, NDArray[np.int64]]
     """Family -> scores that each explainer has (E,)."""
+    samples: tuple[str, ...]
+    """The names of the N samples."""
+    of_samples: Array
+    """The contrasts of OVERALL, sample by sample (P, N), also where a unit is a patient."""
+    pairs_won: Mapping[str, Array]
+    """Column -> share of the duels of each pair that its first wins (P, U); nan: no duel. Empty if not asked for."""
 
 
 def all_pairs(who: Explainers) -> Pairs:
@@ -79,7 +85,9 @@ def all_pairs(who: Explainers) -> Pairs:
     )
 
 
-def fight(cube: Cube, who: Explainers, pairs: Pairs, weights: Mapping[str, float]) -> TaskDuels:
+def fight(
+    cube: Cube, who: Explainers, pairs: Pairs, weights: Mapping[str, float], one_by_one: bool = False
+) -> TaskDuels:
     """The duels of a task.
 
     Args:
@@ -87,31 +95,56 @@ def fight(cube: Cube, who: Explainers, pairs: Pairs, weights: Mapping[str, float
         who: The first `n_ranked` are ranked.
         pairs: Whose contrasts are wanted.
         weights: Family -> its weight in OVERALL, not negative; a family that is not named has 1.
+        one_by_one: Whether `pairs_won` is wanted.
     """
     won: dict[str, Array] = {}
     contrasts: dict[str, Array] = {}
+    pairs_won: dict[str, Array] = {}
     covered: dict[str, NDArray[np.int64]] = {}
     for family in dict.fromkeys(name for name in cube.families if name != COSTS):
         metrics = cube.scores[[name == family for name in cube.families]]
-        shares, contrast = _Mean(), _Mean()
+        shares, contrast, pair = _Mean(), _Mean(), _Mean()
         for scores in metrics:
             shares.add(_shares_won(scores, who.n_ranked))
-            contrast.add(_contrast(scores[pairs.first] - scores[pairs.second]))
+            differences = scores[pairs.first] - scores[pairs.second]
+            contrast.add(_contrast(differences))
+            if one_by_one:
+                pair.add((np.sign(differences) + 1) / 2)
         won[family] = shares.value()
         contrasts[family] = contrast.value().round(_N_DECIMALS)
         covered[family] = np.isfinite(metrics).sum(axis=(0, 2))
-    for columns in (won, contrasts):
-        columns.update({family: cube.of_units(values) for family, values in columns.items()})
-        overall = _Mean()
-        for family, values in columns.items():
-            overall.add(values, weights.get(family, 1.0))
-        if columns:
-            columns[OVERALL] = overall.value().round(_N_DECIMALS)
-    return TaskDuels(cube.task, len(cube.samples), int(cube.units.max(initial=-1)) + 1, won, contrasts, covered)
+        if one_by_one:
+            pairs_won[family] = pair.value()
+    columns = [_with_overall(of_families, weights) for of_families in (won, contrasts, pairs_won)]
+    won, contrasts, pairs_won = ({name: cube.of_units(values) for name, values in column.items()} for column in columns)
+    return TaskDuels(
+        task=cube.task,
+        n_samples=len(cube.samples),
+        n_units=int(cube.units.max(initial=-1)) + 1,
+        won=won,
+        contrasts=contrasts,
+        covered=covered,
+        samples=cube.samples,
+        of_samples=columns[1].get(OVERALL, np.zeros((len(pairs.first), 0))),
+        pairs_won=pairs_won,
+    )
+
+
+def _with_overall(families: Mapping[str, Array], weights: Mapping[str, float]) -> dict[str, Array]:
+    """The families, and of each place the mean over those that are defined there."""
+    if not families:
+        return {}
+    overall = _Mean()
+    for family, values in families.items():
+        overall.add(values, weights.get(family, 1.0))
+    return {**families, OVERALL: overall.value().round(_N_DECIMALS)}
 
 
 def _shares_won(scores: Array, n_ranked: int) -> Array:
-    """Of the duels of each explainer with the ranked ones, by one metric (E, N)."""
+    """Of the duels of each explainer with the ranked ones, by one metric (E, N).
+
+    Where there is but one ranked explainer it has nobody to lose against: it wins.
+    """
     won = np.zeros_like(scores)
     n = np.zeros_like(scores)
     for rival in range(n_ranked):
@@ -119,6 +152,8 @@ def _shares_won(scores: Array, n_ranked: int) -> Array:
         with_both[rival] = False
         won += with_both * ((scores > scores[rival]) + 0.5 * (scores == scores[rival]))
         n += with_both
+    if n_ranked == 1:
+        won[0] = n[0] = np.isfinite(scores[0])
     return np.where(n > 0, won / np.where(n > 0, n, 1), np.nan)
 
 

@@ -10,12 +10,14 @@ folders together merges two runs.
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -81,9 +83,20 @@ class Results:
     cells: pd.DataFrame
     """task, shard, explainer, family, metric, category, higher_is_better, settings, status, reason."""
     samples: pd.DataFrame
-    """task, sample, label, prediction, target, probability, outcome, mask_area."""
+    """task, sample, label, prediction, target, probability, outcome, mask_area; patient, where a task knows it."""
     zero_maps: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["task", "explainer", "sample"]))
     """task, explainer, sample: a row a map that is 0 everywhere."""
+
+
+_N_READERS, _N_AT_ONCE = 4, 64
+"""Threads that read, and how many files each is given at a time."""
+
+_HEAD = frozenset(Record.__dataclass_fields__) - {"scores"}
+_CELL = Cell.__dataclass_fields__.keys()
+_STATUS = {str(status): status for status in Status}
+_CELL_COLUMNS = (
+    *("task", "shard", "explainer", "family", "metric", "category", "higher_is_better", "settings", "status", "reason"),
+)
 
 
 def path_of(results: Path, task: str, shard: str, name: str) -> Path:
@@ -141,49 +154,77 @@ def load(results: Path) -> Results:
     Raises:
         ValueError: there is no record, or a file is no record.
     """
-    tables, cells, zeros = [], [], []
-    for path in records(results):
-        table = _read_table(path)
-        head = _head(table.schema, path)
+    tables, zeros = [], []
+    cells: dict[str, list[Any]] = {column: [] for column in _CELL_COLUMNS}
+    of_tables: dict[str, list[str]] = {"task": [], "explainer": []}
+    paths = list(records(results))
+    for path, table in zip(paths, _read_all(paths), strict=True):
+        head = _raw_head(table.schema, path)
         task, explainer = head["task"], head["explainer"]
-        tables.append(_with_names(table, task=task, explainer=explainer))
-        shared = {"task": task, "shard": head["shard"], "explainer": explainer, "family": head["family"]}
+        tables.append(table.replace_schema_metadata(None))
+        of_tables["task"].append(task)
+        of_tables["explainer"].append(explainer)
         zeros += [(task, explainer, sample) for sample in json.loads(head["origin"].get("all_zero", "[]"))]
-        cells += [{**shared, "metric": metric, **vars(cell)} for metric, cell in head["cells"].items()]
+        _add_cells(cells, head)
     if not tables:
         raise ValueError(f"no records in {results}: fill it with `bench run`, or name another with --results")
+    lengths = [len(table) for table in tables]
     scores = pa.concat_tables(tables).unify_dictionaries().to_pandas()
+    for column, names in of_tables.items():
+        scores[column] = pd.Categorical(names).repeat(lengths)
     zero_maps = pd.DataFrame(zeros, columns=["task", "explainer", "sample"]).drop_duplicates()
     return Results(scores, pd.DataFrame(cells), _load_samples(results), zero_maps)
 
 
+def _add_cells(columns: dict[str, list[Any]], head: Mapping[str, Any]) -> None:
+    """A record's cells, a column at a time: there may be hundreds of thousands."""
+    cells = head["cells"]
+    for column in ("task", "shard", "explainer", "family"):
+        columns[column] += [head[column]] * len(cells)
+    columns["metric"] += cells
+    for column in ("category", "higher_is_better", "settings", "reason"):
+        columns[column] += [cell[column] for cell in cells.values()]
+    columns["status"] += [_STATUS[cell["status"]] for cell in cells.values()]
+
+
+def _read_all(paths: Sequence[Path]) -> Iterator[pa.Table]:
+    """The tables of the files, in turn, some of them read ahead: pyarrow reads while Python works."""
+    with ThreadPoolExecutor(_N_READERS) as readers:
+        some = [paths[start : start + _N_AT_ONCE] for start in range(0, len(paths), _N_AT_ONCE)]
+        for tables in readers.map(lambda of: [_read_table(path) for path in of], some):
+            yield from tables
+
+
 def _load_samples(results: Path) -> pd.DataFrame:
-    frames = []
-    for path in sorted(results.glob(f"*/*/{SAMPLES}.parquet")):
-        frame = _read_table(path).to_pandas()
-        frame.insert(0, "task", path.parent.parent.name)
-        frames.append(frame)
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
-
-
-def _with_names(table: pa.Table, **names: str) -> pa.Table:
-    """The table with a dictionary-encoded constant column a name: millions of rows stay small."""
-    table = table.replace_schema_metadata(None)
-    for column, name in names.items():
-        codes = pa.nulls(len(table), pa.int32()).fill_null(0)
-        table = table.append_column(column, pa.DictionaryArray.from_arrays(codes, pa.array([name])))
-    return table
+    paths = sorted(results.glob(f"*/*/{SAMPLES}.parquet"))
+    tables = [table.replace_schema_metadata(None) for table in _read_all(paths)]
+    if not tables:
+        return pd.DataFrame()
+    frame: pd.DataFrame = pa.concat_tables(tables, promote_options="permissive").to_pandas()
+    tasks = [path.parent.parent.name for path in paths]
+    frame.insert(0, "task", np.repeat(np.array(tasks, dtype=object), [len(table) for table in tables]))
+    return frame
 
 
 def _head(schema: pa.Schema, path: Path) -> dict[str, Any]:
+    head = _raw_head(schema, path)
+    head["cells"] = {
+        metric: Cell(**{**cell, "status": Status(cell["status"])}) for metric, cell in head["cells"].items()
+    }
+    return head
+
+
+def _raw_head(schema: pa.Schema, path: Path) -> dict[str, Any]:
+    """What the metadata say, held to be a record's."""
     if _KEY not in (schema.metadata or {}):
         raise ValueError(f"{path} is not a record of this benchmark: move it out of the results folder")
     try:
         head: dict[str, Any] = json.loads(schema.metadata[_KEY])
-        head["cells"] = {
-            metric: Cell(**{**cell, "status": Status(cell["status"])}) for metric, cell in head["cells"].items()
-        }
-    except (KeyError, TypeError, ValueError) as error:
+        missing = {key for key in _HEAD if key not in head}
+        odd = [cell for cell in head["cells"].values() if cell.keys() != _CELL or cell["status"] not in _STATUS]
+        if missing or odd:
+            raise ValueError(f"its head lacks {', '.join(sorted(missing))}" if missing else f"a cell is {odd[0]}")
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} was written by another version ({error}): delete it and run again") from error
     return head
 
@@ -191,7 +232,7 @@ def _head(schema: pa.Schema, path: Path) -> dict[str, Any]:
 def _read_table(path: Path) -> pa.Table:
     try:
         # Several times faster than `read_table`, which looks for a data set: there may be thousands of records.
-        with pq.ParquetFile(path) as file:
+        with pa.OSFile(str(path)) as source, pq.ParquetFile(source) as file:
             return file.read()
     except (pa.ArrowInvalid, OSError) as error:
         raise _unreadable(path, error) from error

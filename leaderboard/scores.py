@@ -1,13 +1,14 @@
 """Scores as arrays: of each task one cube, metrics × explainers × samples, every score the higher the better."""
 
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from .record import Results, Status
+from .statistics import sums_of
 from .table import CATEGORIES, CONTROLS
 
 Array = NDArray[np.float64]
@@ -47,15 +48,17 @@ class Cube:
     scores: Array
     """(M, E, N), turned so that higher is better; nan: undefined or missing. E as in `Explainers`."""
 
+    def of_explainers(self, places: Sequence[int]) -> "Cube":
+        """The cube of these explainers only, in this order."""
+        return replace(self, scores=self.scores[:, list(places)])
+
     def of_units(self, values: Array) -> Array:
         """The mean over the samples of each unit, (…, N) -> (…, U); nan where a unit has none."""
         if len(np.unique(self.units)) == len(self.units):
             return values
-        belongs = np.zeros((len(self.units), self.units.max() + 1))
-        belongs[np.arange(len(self.units)), self.units] = 1
         defined = np.isfinite(values)
-        n = defined @ belongs
-        return np.where(n > 0, np.where(defined, values, 0) @ belongs / np.where(n > 0, n, 1), np.nan)
+        n = sums_of(defined.astype(np.float64), self.units)
+        return np.where(n > 0, sums_of(np.where(defined, values, 0), self.units) / np.where(n > 0, n, 1), np.nan)
 
 
 def explainers(results: Results) -> Explainers:

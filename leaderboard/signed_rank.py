@@ -8,6 +8,8 @@ References:
     [2] Kerby, The simple difference formula, Comprehensive Psychology 3 (2014).
 """
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -17,6 +19,10 @@ from scipy import special
 
 N_EXACT = 50
 """Up to so many differences that are not zero a p-value is exact, ties or none; beyond, the normal approximation."""
+
+_N_AT_ONCE = 1 << 15
+"""So many differences are ranked at a time: they stay in the processor's cache."""
+_N_THREADS = min(4, os.cpu_count() or 1)
 
 Array = NDArray[np.float64]
 
@@ -47,9 +53,10 @@ def compare(differences: Array) -> Comparisons:
     defined = np.isfinite(differences)
     n = defined.sum(axis=1)
     total = np.where(defined, differences, 0).sum(axis=1)
-    p_above, p_below = _p_above(ranks), _p_above(-ranks)
-    size = np.nansum(np.abs(ranks), axis=1)
-    effect = np.nansum(ranks, axis=1) / np.where(size > 0, size, 1)
+    ranks[~defined] = 0
+    p_above, p_below = _p_values(ranks)
+    size = np.abs(ranks).sum(axis=1)
+    effect = ranks.sum(axis=1) / np.where(size > 0, size, 1)
     return Comparisons(
         n,
         _over(total, n),
@@ -67,6 +74,22 @@ def signed_ranks(differences: Array) -> Array:
     >>> signed_ranks(np.array([[0.5, -2.0, 0.0, 0.5, np.nan]]))
     array([[ 1.5, -3. ,  0. ,  1.5,  nan]])
     """
+    ranks = np.empty(differences.shape)
+    step = max(1, _N_AT_ONCE // max(differences.shape[1], 1))
+    parts = [slice(start, start + step) for start in range(0, len(differences), step)]
+
+    def rank(part: slice) -> None:
+        ranks[part] = _ranked(differences[part])
+
+    if len(parts) > 1:
+        with ThreadPoolExecutor(_N_THREADS) as threads:
+            list(threads.map(rank, parts))
+    elif parts:
+        rank(parts[0])
+    return ranks
+
+
+def _ranked(differences: Array) -> Array:
     size = np.abs(differences)
     order = np.argsort(size, axis=1)
     ordered = np.take_along_axis(size, order, axis=1)
@@ -78,8 +101,7 @@ def signed_ranks(differences: Array) -> Array:
     ranks = np.empty_like(size)
     # Zeros are sorted to the front and do not count.
     np.put_along_axis(ranks, order, places - (ordered == 0).sum(axis=1, keepdims=True), axis=1)
-    ranks *= np.sign(differences)
-    return ranks
+    return np.asarray(ranks * np.sign(differences))
 
 
 def least_n(n_tests: int, level: float) -> int:
@@ -108,17 +130,17 @@ def _shared_places(ordered: Array) -> Array:
     return np.asarray((first + last) / 2 + 1, dtype=np.float64)
 
 
-def _p_above(ranks: Array) -> Array:
-    """One-sided p-values (P,) of signed ranks (P, N): given the ranks, every sign is a fair coin."""
-    known = np.nan_to_num(ranks)
-    n_changed = (known != 0).sum(axis=1)
-    variance = np.square(known).sum(axis=1)
-    p_values = special.ndtr(-known.sum(axis=1) / np.sqrt(np.where(variance > 0, variance, 1)))
-    for row in np.flatnonzero(n_changed <= N_EXACT):
+def _p_values(ranks: Array) -> tuple[Array, Array]:
+    """One-sided p-values (P,), above and below, of signed ranks (P, N): given the ranks, every sign is a fair coin."""
+    variance = np.square(ranks).sum(axis=1)
+    z = ranks.sum(axis=1) / np.sqrt(np.where(variance > 0, variance, 1))
+    p_above, p_below = special.ndtr(-z), special.ndtr(z)
+    for row in np.flatnonzero((ranks != 0).sum(axis=1) <= N_EXACT):
         # Mean ranks are multiples of a half: doubled they are whole.
-        doubled = (2 * known[row][known[row] != 0]).astype(np.int64)
-        p_values[row] = _upper_tail(np.sort(np.abs(doubled)).tobytes())[doubled[doubled > 0].sum()]
-    return np.asarray(p_values, dtype=np.float64)
+        doubled = (2 * ranks[row][ranks[row] != 0]).astype(np.int64)
+        tail = _upper_tail(np.sort(np.abs(doubled)).tobytes())
+        p_above[row], p_below[row] = tail[doubled[doubled > 0].sum()], tail[-doubled[doubled < 0].sum()]
+    return np.asarray(p_above), np.asarray(p_below)
 
 
 @lru_cache(maxsize=1024)

@@ -131,7 +131,7 @@ def standings(
     """
     check_cut(results, tasks, categories, outcomes)
     weights = dict(weights or {})
-    _check_weights(weights, set(results.cells.category.astype(str)) - {COSTS})
+    _check_weights(weights, set(results.cells.category.unique()) - {COSTS})
     who = explainers(results)
     pairs = all_pairs(who)
     fights, times = [], {}
@@ -237,7 +237,7 @@ def _drawn(fights: Sequence[TaskDuels], family: str) -> Array:
             won = one.won[family]
             defined = np.isfinite(won)
             counts = np.hstack([np.ones((won.shape[1], 1)), resample_counts(won.shape[1], N_RESAMPLES)])
-            drawn = defined @ counts
+            drawn = np.full((1, 1), won.shape[1]) if defined.all() else defined @ counts
             there = drawn > 0
             total = total + np.where(there, np.where(defined, won, 0) @ counts / np.where(there, drawn, 1), 0)
             n = n + there
@@ -289,10 +289,11 @@ def _levels(fights: Sequence[TaskDuels]) -> tuple[float, float]:
 
 def _task_means(parts: Sequence[Array]) -> Array:
     """(rows, tasks)"""
-    return np.stack([_row_means(part) for part in parts], axis=1)
+    return np.stack([row_means(part) for part in parts], axis=1)
 
 
-def _row_means(values: Array) -> Array:
+def row_means(values: Array) -> Array:
+    """The means (P,) of rows (P, N) over what is not nan; nan where there is nothing."""
     defined = np.isfinite(values)
     n = defined.sum(axis=1)
     return np.where(n > 0, np.where(defined, values, 0).sum(axis=1) / np.where(n > 0, n, 1), np.nan)
@@ -308,7 +309,7 @@ def _seconds(cube: Cube, n_explainers: int) -> Array:
     """Seconds an image (E,), the mean over the samples; nan: not measured."""
     if SECONDS not in cube.metrics:
         return np.full(n_explainers, np.nan)
-    return _row_means(-cube.scores[cube.metrics.index(SECONDS)])
+    return row_means(-cube.scores[cube.metrics.index(SECONDS)])
 
 
 def _costs(times: Mapping[str, Array], who: Explainers) -> pd.DataFrame:
@@ -316,5 +317,5 @@ def _costs(times: Mapping[str, Array], who: Explainers) -> pd.DataFrame:
     logarithms = np.log(np.where(seconds > 0, seconds, np.nan))
     fastest = np.array([np.nanmin(row) if np.isfinite(row).any() else np.nan for row in logarithms[:, : who.n_ranked]])
     medians = [np.median(column[np.isfinite(column)]) if np.isfinite(column).any() else np.nan for column in seconds.T]
-    ratios = _row_means((logarithms - fastest[:, None]).T)
+    ratios = row_means((logarithms - fastest[:, None]).T)
     return pd.DataFrame({"times": np.exp(ratios), "seconds": medians}, index=list(who.names))

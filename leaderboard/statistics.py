@@ -71,7 +71,7 @@ def intervals(scores: ArrayLike, clusters: ArrayLike | None = None) -> tuple[NDA
 
     The bias-corrected and accelerated interval [1], of 5,000 resamples that depend on n only: the same scores give the
     same interval. Its level is moved from the normal to the t distribution and by the narrowness of small samples [4],
-    without which an interval of eight samples would cover 0.88 instead of 0.95. Where it degenerates (the mean lies
+    without which an interval of eight samples would cover 0.89 instead of 0.95. Where it degenerates (the mean lies
     outside all resampled means), the percentile interval. Beyond 256 samples the same to second order in closed form,
     the ABC interval [5], held within the scores. Of one sample, or of equal scores, both ends are the mean; of none,
     all three are nan.
@@ -231,10 +231,15 @@ def _sums(rows: Array, clusters: ArrayLike | None) -> tuple[Array, Array]:
     known = np.where(defined, rows, 0)
     if clusters is None:
         return known, defined.astype(np.float64)
-    names, members = np.unique(np.asarray(clusters), return_inverse=True)
-    belongs = np.zeros((len(members), len(names)))
-    belongs[np.arange(len(members)), members] = 1
-    return known @ belongs, defined @ belongs
+    members = np.unique(np.asarray(clusters), return_inverse=True)[1]
+    return sums_of(known, members), sums_of(defined.astype(np.float64), members)
+
+
+def sums_of(values: Array, members: NDArray[np.intp]) -> Array:
+    """Sums of values (…, N) over the samples of each cluster: (…, C). members (N,) are 0 … C - 1, each there."""
+    order = np.argsort(members, kind="stable")
+    starts = np.searchsorted(members[order], np.arange(members.max(initial=-1) + 1))
+    return np.asarray(np.add.reduceat(values[..., order], starts, axis=-1)) if len(starts) else values
 
 
 def _chunks(places: NDArray[np.intp], size: int) -> list[NDArray[np.intp]]:

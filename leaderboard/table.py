@@ -197,9 +197,10 @@ def _cut(samples: pd.DataFrame, outcomes: Collection[str] | None) -> pd.DataFram
 
 
 def _check(kind: str, wanted: Collection[str] | None, known: pd.Series) -> None:
-    unknown = sorted(set(wanted or ()) - set(known))
+    there = set(known.unique())
+    unknown = sorted(set(wanted or ()) - there)
     if unknown:
-        raise ValueError(f"no {kind} {', '.join(unknown)} in these results; there are: {', '.join(sorted(set(known)))}")
+        raise ValueError(f"no {kind} {', '.join(unknown)} in these results; there are: {', '.join(sorted(there))}")
 
 
 def _among(column: pd.Series, wanted: Collection[str] | None) -> pd.Series:

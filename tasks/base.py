@@ -108,6 +108,10 @@ class Task(ABC):
     def samples(self) -> Samples:
         """The samples to explain: every prefix is balanced over the classes, the order never changes."""
 
+    def patient(self, sample: str) -> str | None:  # noqa: ARG002  # for those that know
+        """Whose image a sample is, by its id: those of one patient are not independent. None: not known."""
+        return None
+
     def card(self) -> Card | None:
         """What the task is about, for people; None: its author does not tell."""
         return None

@@ -126,6 +126,10 @@ class ChestXrayPneumonia(PublishedTask):
             if part == "heldout" or drawn(patient(path), _VALIDATION_FRACTION) == (part == "validation")
         ]
 
+    def patient(self, sample: str) -> str | None:
+        """As the file's name tells."""
+        return patient(sample)
+
 
 class ChestXrayPneumoniaAugmented(ChestXrayPneumonia):
     """The same, with augmentation."""

@@ -21,6 +21,7 @@ the finding is absent, and also where it is present but no radiologist marked it
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,6 +136,11 @@ class CheXpert(PublishedTask):
             for row in rows
             if drawn(row.patient, _VALIDATION_FRACTION) == (part == "validation")
         ]
+
+    def patient(self, sample: str) -> str | None:
+        """As the folder's name tells; several findings of one image are samples of one patient too."""
+        told = re.search(r"patient\d+", sample)
+        return told.group() if told else None
 
     def samples(self) -> Samples:
         """Every prefix has as many samples of each finding, as many with as without, as long as there are any."""

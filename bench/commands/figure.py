@@ -1,4 +1,4 @@
-"""`bench figure`: contact sheets of the images that tasks are about, and of what explainers say about them."""
+"""`bench figure`: contact sheets of images and of heat maps; critical-difference diagrams of results."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,10 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from leaderboard import record
+from leaderboard.diagram import diagrams
 from leaderboard.sheets import Row, sheet
+from leaderboard.standings import standings
 from metrics.robustness import Augmentation
 
 from .. import environment
@@ -16,9 +19,9 @@ from ..contact import LEGEND, no_samples, phantom_rows, sample_row
 from ..errors import UserError
 from ..maps import map_rows
 from ..runner import Settings
-from .console import Data, Device, Patterns, Plugins, err, out, progress_bar, told, use_data
+from .console import Data, Device, Patterns, Plugins, Results, err, names, out, progress_bar, told, use_data
 
-figure = typer.Typer(help="Draw contact sheets of images and of heat maps.", no_args_is_help=True)
+figure = typer.Typer(help="Draw contact sheets of images and heat maps, and diagrams of ranks.", no_args_is_help=True)
 
 Out = Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to draw it: .png, .pdf or .svg.")]
 Columns = Annotated[int, typer.Option(min=1, help="Images in a row.")]
@@ -100,6 +103,22 @@ def grid(
     raise typer.Exit(1 if failures else 0)
 
 
+@figure.command()
+def cd(
+    out_file: Out,
+    results: Results = Path("results"),
+    tasks: Annotated[str, typer.Option(help="Only these, comma-separated.")] = "",
+    family: Annotated[str, typer.Option(help="Families of metrics, or overall, comma-separated; empty: all.")] = "",
+    dpi: Annotated[int, typer.Option(min=30, max=1200, help="Dots an inch, for .png.")] = 150,
+) -> None:
+    """Draw critical-difference diagrams of a results folder: mean ranks, and who cannot be told apart."""
+    _check_suffix(out_file)
+    with told():
+        found = standings(record.load(results), names(tasks))
+        diagrams(found, names(family) or [], out_file, dpi)
+    out.print(f"Drawn: {out_file}", soft_wrap=True)
+
+
 def _augmentations(found: Catalog, patterns: str) -> dict[str, Augmentation]:
     known = {name: metric for name, metric in found.metrics.items() if isinstance(metric, Augmentation)}
     chosen = select(found.metrics, patterns, "metric") if patterns else {}
@@ -111,11 +130,15 @@ def _augmentations(found: Catalog, patterns: str) -> dict[str, Augmentation]:
 def _draw(rows: Sequence[Row], path: Path, dpi: int = 100, signed: bool = False) -> None:
     if not rows:
         raise UserError("there is nothing to draw: no task that was chosen has samples here")
-    if path.suffix not in (".png", ".pdf", ".svg"):
-        raise UserError(f"--out {path}: give it the ending .png, .pdf or .svg")
+    _check_suffix(path)
     present = {colour for row in rows for tile in row.tiles for colour, mask in tile.outlines.items() if mask.any()}
     with told():
         sheet(
             rows, path, {colour: meaning for colour, meaning in LEGEND.items() if colour in present}, dpi, signed=signed
         )
     out.print(f"Drawn: {path} ({len(rows)} rows)", soft_wrap=True)
+
+
+def _check_suffix(path: Path) -> None:
+    if path.suffix not in (".png", ".pdf", ".svg"):
+        raise UserError(f"--out {path}: give it the ending .png, .pdf or .svg")

@@ -64,6 +64,26 @@ def test_samples_are_told_with_their_outcome(bench, write, tmp_path):
     assert samples.mask_area.tolist() == [0.5] * 6
 
 
+def test_samples_are_told_with_their_patient_where_the_task_knows(bench, write, tmp_path):
+    known = (
+        TASK
+        + """
+class OfPatients(ToyTask):
+    def patient(self, sample):
+        return f"p{int(sample.removeprefix('toy-')) // 2}"
+
+
+known = OfPatients()
+"""
+    )
+    choice = ("--tasks", "toy,known", "--explainers", "noise,gradient", "--metrics", "sparseness")
+    answer = bench("run", *choice, "--plugins", write(known), "--results", tmp_path)
+    samples = record.load(tmp_path).samples.set_index("task")
+    assert samples.patient["known"].tolist() == ["p0", "p0", "p1", "p1", "p2", "p2"]
+    assert samples.patient["toy"].isna().all()
+    assert "12 samples of 9 patients" in answer.out
+
+
 def test_a_second_identical_run_rewrites_nothing(bench, write, tmp_path):
     arguments = (
         "run",

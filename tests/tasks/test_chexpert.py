@@ -506,3 +506,9 @@ def test_long_runs_and_falling_ones_are_written_as_by_hand() -> None:
     mask = np.repeat([False, True, False, True, False], [4, 20, 2, 10, 4])[:, None]
     assert encoded(mask) == "4d02F2"
     assert np.array_equal(decoded("4d02F2", 40, 1), mask)
+
+
+def test_samples_of_one_patient_are_known_as_such():
+    patient = CheXpert().patient
+    assert patient("valid/patient64541/study1/view1_frontal.jpg#Edema") == "patient64541"
+    assert patient("valid/patient64541/study2/view1_frontal.jpg#Cardiomegaly") == "patient64541"

@@ -1,0 +1,78 @@
+"""The signed-rank test of many pairs at once: against scipy, against every sign pattern, and where nothing is known."""
+
+import itertools
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import stats
+
+from leaderboard.signed_rank import compare, least_n, signed_ranks
+
+Array = NDArray[np.float64]
+
+
+def _slow_ranks(differences: Array) -> list[float]:
+    """One after the other."""
+    known = [abs(value) for value in differences if value and not np.isnan(value)]
+    ranks = []
+    for value in differences:
+        below, equal = sum(one < abs(value) for one in known), sum(one == abs(value) for one in known)
+        ranks.append(float(np.sign(value) * (below + (equal + 1) / 2)) if value else 0.0)
+    return [np.nan if np.isnan(value) else rank for value, rank in zip(differences, ranks, strict=True)]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_ranks_agree_with_a_slow_replica(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    differences = np.vstack([rng.normal(size=(3, 20)), rng.integers(-3, 4, (5, 20))])
+    differences[rng.uniform(size=differences.shape) < 0.2] = np.nan
+    np.testing.assert_array_equal(signed_ranks(differences), [_slow_ranks(row) for row in differences])
+
+
+@pytest.mark.parametrize("n", [1, 6, 50, 51, 400])
+def test_rows_agree_with_scipy_one_by_one(n: int) -> None:
+    differences = np.random.default_rng(n).normal(size=(6, n)) + 0.1
+    method = "exact" if n <= 50 else "asymptotic"
+    expected = stats.wilcoxon(differences, axis=1, alternative="greater", method=method).pvalue  # type: ignore[call-overload]
+    np.testing.assert_allclose(compare(differences).p_above, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_p_values_of_ties_are_those_of_every_sign_pattern(seed: int) -> None:
+    differences = np.random.default_rng(seed).integers(-3, 4, 12).astype(float)
+    ranks = signed_ranks(differences[None])[0]
+    size, seen = np.abs(ranks[ranks != 0]), ranks[ranks > 0].sum()
+    patterns = itertools.product([0, 1], repeat=len(size))
+    slow = np.mean([np.dot(pattern, size) >= seen - 1e-9 for pattern in patterns])
+    assert compare(differences[None]).p_above[0] == pytest.approx(slow)
+
+
+def test_what_nobody_knows_does_not_count() -> None:
+    differences = np.array([[1.0, -2.0, 3.0, 4.0, np.nan, 0.0], [np.nan] * 6, [0.0] * 6])
+    found = compare(differences)
+    alone = compare(differences[:1, :4])
+    assert found.n.tolist() == [5, 0, 6]
+    assert found.p_value[0] == alone.p_value[0]
+    assert found.p_value[1:].tolist() == [1, 1]
+    assert np.isnan(found.effect[1])
+    assert found.effect[2] == 0
+    assert np.isnan(found.difference[1])
+
+
+def test_effect_is_the_rank_biserial_correlation() -> None:
+    found = compare(np.array([[1.0, 2.0, -3.0, 4.0], [1.0, 2.0, 3.0, 4.0], [-1.0, -1.0, -1.0, 0.0]]))
+    assert found.effect.tolist() == [(1 + 2 + 4 - 3) / 10, 1, -1]
+
+
+@pytest.mark.parametrize("n_tests", [1, 3, 21, 276])
+def test_least_n_is_where_agreement_begins_to_suffice(n_tests: int) -> None:
+    n = least_n(n_tests, 0.05)
+    assert compare(np.arange(1.0, n + 1)[None]).p_value[0] * n_tests < 0.05
+    assert compare(np.arange(1.0, n)[None]).p_value[0] * n_tests >= 0.05
+
+
+def test_the_test_holds_its_level_and_finds_an_effect() -> None:
+    noise = np.random.default_rng(0).normal(size=(2000, 20))
+    assert 0.035 < (compare(noise).p_value < 0.05).mean() < 0.065
+    assert (compare(noise + 1).p_value < 0.05).mean() > 0.95
