@@ -218,7 +218,7 @@ def _pareto_view(found: Standings, column: Standing, appearance: Mapping[str, Lo
                     y=[rank[0]],
                     mode="markers+text",
                     text=[f"<b>{name}</b>" if names[at] in on_front else name],
-                    textposition=f"middle {sides[at]}",
+                    textposition=f"{'top' if names[at] in on_front else 'middle'} {sides[at]}",
                     cliponaxis=False,
                     meta=NAMED,
                     marker={"size": 12 if names[at] in on_front else 9, "color": look.colour, "symbol": look.symbol},

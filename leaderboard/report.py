@@ -272,7 +272,7 @@ def _broken(name: str) -> Markup:
 
 def _listed(names: Sequence[str], limit: int = 0) -> Markup:
     """Names as code, "a, b and c"; beyond the limit only their number."""
-    shown = [Markup("<code>{}</code>").format(name) for name in names[: limit or None]]
+    shown = [Markup("<code>{}</code>").format(_broken(name)) for name in names[: limit or None]]
     if limit and len(names) > limit:
         shown.append(Markup("{} more").format(len(names) - limit))
     head = Markup(", ").join(shown[:-1])
