@@ -120,7 +120,7 @@ def outline_path(mask: Array) -> str:
     """The edge of (H, W) bool as an SVG path, in pixels.
 
     >>> outline_path(np.array([[False, False], [True, False]]))
-    'M0.5 2L1 1.5L0.5 1L0 1.5Z'
+    'M0 1.5L0.5 1L1 1.5L0.5 2Z'
     """
     padded = np.pad(mask.astype(float), 1)
     lines: Any = contourpy.contour_generator(z=padded, line_type=contourpy.LineType.Separate).lines(0.5)
