@@ -1,17 +1,20 @@
 """Attributions kept beside the records, for people to look at: `<shard>/attributions/<explainer>.npz`.
 
-`attributions` (N, 1, H, W) float32 and `ids`; in `inputs.npz`: `inputs` (N, 3, H, W) uint8, `masks` where known,
-`ids`, and `captions`: label → prediction, or, for a multi-label task, target: outcome.
+`attributions` (N, 1, H, W) float32, `ids`, and of each metric that has one its curve, `curve_<metric>` (N, L + 1);
+in `inputs.npz`: `inputs` (N, 3, H, W) uint8, `masks` where known, `ids`, and
+`captions`: label → prediction, or, for a multi-label task, target: outcome.
 """
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from leaderboard.removal import PREFIX
 from metrics.base import Decisions, Explanation
 
 from .outcome import captions, sample_table
@@ -24,13 +27,14 @@ def folder(results: Path, task: str, shard: str) -> Path:
     return results / task / shard / "attributions"
 
 
-def saved(folder: Path, explainer: str, samples: Collection[str]) -> bool:
-    """Whether an explainer's attributions of all the samples are there."""
+def saved(folder: Path, explainer: str, samples: Collection[str], curves: Collection[str] = ()) -> bool:
+    """Whether an explainer's attributions of all the samples are there, and the curves of the metrics named."""
     path = folder / f"{explainer}.npz"
     if not path.exists():
         return False
     with np.load(path) as content:
-        return set(samples) <= set(content["ids"].tolist())
+        there = {f"{PREFIX}{metric}" for metric in curves} <= set(content.files)
+        return there and set(samples) <= set(content["ids"].tolist())
 
 
 def save(
@@ -39,12 +43,14 @@ def save(
     decisions: Sequence[Decisions],
     explanations: Sequence[Explanation],
     classes: Sequence[str],
+    curves: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Write one explainer's attributions and, beside them, the images."""
+    """Write one explainer's attributions with the metrics' curves and, beside them, the images."""
     folder.mkdir(parents=True, exist_ok=True)
     ids = np.array([name for batch in decisions for name in batch.ids])
     maps = torch.cat([explanation.attributions.float().cpu() for explanation in explanations])
-    _write(folder / f"{explainer}.npz", attributions=maps.numpy(), ids=ids)
+    drawn = {f"{PREFIX}{metric}": curve.numpy() for metric, curve in (curves or {}).items()}
+    _write(folder / f"{explainer}.npz", attributions=maps.numpy(), ids=ids, **drawn)
     table = sample_table(decisions, classes, None)
     content: dict[str, Any] = {
         "inputs": (torch.cat([batch.inputs.cpu() for batch in decisions]) * 255).round().byte().numpy(),

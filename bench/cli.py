@@ -21,6 +21,7 @@ from .commands.lungs import lungs
 from .commands.merge import merge_results
 from .commands.metrics import metrics
 from .commands.profile import profile
+from .commands.report import write_report
 from .commands.run import run
 from .commands.submit import submit
 from .commands.table import table
@@ -43,6 +44,7 @@ app.add_typer(figure, name="figure")
 app.command()(table)
 app.command()(metrics)
 app.command("leaderboard", hidden=True)(table)
+app.command("report")(write_report)
 app.command()(compare)
 app.command(epilog=EPILOG)(export)
 app.command("merge")(merge_results)

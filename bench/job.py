@@ -57,6 +57,18 @@ class Job:
     def seconds(self) -> float:
         return sum(self.times.values())
 
+    def curves(self, metrics: Mapping[str, Metric]) -> dict[str, Tensor]:
+        """(N, L + 1) curves of those of the metrics that have one and did not fail; one that raises now has failed."""
+        found = {}
+        for name, metric in metrics.items():
+            if metric.has_curve and name not in self.failures and self.explanations:
+                try:
+                    found[name] = torch.cat([metric.curve(one).float().cpu() for one in self.explanations])
+                except Exception as error:  # noqa: BLE001  # as in `_judge`
+                    self.failures[name] = f"curve: {one_line(error)}"
+                    self.error = self.error or error
+        return found
+
     @contextmanager
     def _timed(self, what: str) -> Iterator[None]:
         began = time.perf_counter()

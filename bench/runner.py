@@ -184,7 +184,8 @@ class _TaskRunner:
         wanted = self._wanted(shard.name, shard.samples, name, explainer, self.weights)
         remaining = todo(wanted, self._existing(shard.name, name))
         folder = attributions.folder(self.settings.results, self.name, shard.name)
-        saves = self.settings.save_attributions and not attributions.saved(folder, name, shard.samples)
+        curves = [metric_name for metric_name, metric in self.chosen.metrics.items() if metric.has_curve]
+        saves = self.settings.save_attributions and not attributions.saved(folder, name, shard.samples, curves)
         n_reused = len(wanted.cells) - len(remaining.metrics)
         if not remaining.metrics and not saves:
             return Event(self.name, shard.name, name, ended=True, n_reused=n_reused)
@@ -192,12 +193,14 @@ class _TaskRunner:
         job = Job(self.model, shard.decisions, explainer, missing)
         job.run()
         with _writing(self.settings.results):
-            if saves and job.explanations:
-                attributions.save(folder, name, shard.decisions, job.explanations, self.task.classes())
             if remaining.metrics:
                 table = self._samples(shard)
                 records.write_samples(self.settings.results, self.name, shard.name, table)
                 records.write(self.settings.results, self._record(wanted, remaining, job))
+            if saves and job.explanations:
+                # After the record: a curve that cannot be had does not unmake its score.
+                made = job.curves(self.chosen.metrics)
+                attributions.save(folder, name, shard.decisions, job.explanations, self.task.classes(), made)
         return Event(
             self.name,
             shard.name,

@@ -1,143 +1,117 @@
-"""Do metrics of one family agree on the order of the explainers? As matrices, and as a picture of them."""
+"""Whether metrics agree: Kendall's rank correlation of two metrics over the explainers that both have judged.
 
-from collections.abc import Mapping
-from pathlib import Path
+Explainers enter by their mean score on the task, turned so that higher is better: 1 says that two metrics order the
+explainers alike, -1 that one turns the order of the other round, 0 that neither says anything of the other. Controls
+are left out: nearly every metric puts them last, and would agree by that alone.
+
+Reference:
+    Kendall, The treatment of ties in ranking problems, Biometrika 33 (1945): tau-b.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from scipy import stats
 
-from .record import Results
-from .sheets import SIGNED
-from .table import CONTROLS, COSTS
+from .table import COSTS
 
-_CELL, _NAMES, _HEAD = 0.36, 1.75, 0.4
-"""Side of a square, room for the names at the left and beneath, and above; inches."""
-_APART = 0.25
-_ACROSS = 13.0
-"""Width from which on the next family begins a new row; inches."""
+LEAST_EXPLAINERS = 4
+"""Of fewer, an order says too little: three of them agree fully by chance one time in six."""
 
 Array = NDArray[np.float64]
 
 
-def agreement(results: Results) -> dict[str, pd.DataFrame]:
-    """Family -> Kendall's tau-b between each two of its metrics: (M, M), in [-1, 1], names of metrics on both sides.
+class Pair(NamedTuple):
+    """Two metrics and how far they agree."""
 
-    On each task, explainers are ordered by the mean of their scores, the better the higher whatever the metric's
-    direction; tau is averaged over the tasks. Controls do not take part: to agree that they are bad is easy. nan where
-    no task has three explainers with scores of both, not all equal.
-    Metrics without any score are left out, as are costs and families of one metric.
+    first: str
+    second: str
+    tau: float
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far the metrics agree on one task, or on the mean of several."""
+
+    title: str
+    metrics: tuple[str, ...]
+    taus: Array
+    """(M, M) in [-1, 1], 1 on the diagonal; nan: fewer than `LEAST_EXPLAINERS`, or a metric that ties them all."""
+    n_explainers: int
+    """The most that two metrics have in common."""
+
+    def pairs(self) -> list[Pair]:
+        """Every two metrics whose agreement is known, from the most alike to the most contrary."""
+        first, second = np.triu_indices(len(self.metrics), 1)
+        found = [
+            Pair(self.metrics[a], self.metrics[b], float(self.taus[a, b]))
+            for a, b in zip(first, second, strict=True)
+            if np.isfinite(self.taus[a, b])
+        ]
+        return sorted(found, key=lambda pair: (-pair.tau, pair.first, pair.second))
+
+
+def agreements(table: pd.DataFrame) -> list[Agreement]:
+    """Of every task of the long table that has two metrics to compare; the mean over tasks first, if there are several.
+
+    Costs are left out: they do not judge a map.
     """
-    cells = results.cells[(results.cells.family != CONTROLS) & (results.cells.category != COSTS)]
-    key = ["task", "explainer", "metric"]
-    scores = results.scores[results.scores.explainer.isin(cells.explainer)]
-    scores = scores[np.isfinite(scores.score)].drop_duplicates([*key, "sample"], keep="last")
-    metrics = (
-        cells[cells.metric.isin(scores.metric.astype(str).unique())]
-        .drop_duplicates("metric")
-        .set_index("metric")
-        .sort_index()
-    )
-    means = scores.astype(dict.fromkeys(key, str)).groupby(key).score.mean().unstack("metric")
-    means = means.reindex(columns=metrics.index) * np.where(metrics.higher_is_better.astype(bool), 1.0, -1.0)
-    families = metrics.groupby("category", sort=True).groups
-    return {str(family): _taus(means[list(names)]) for family, names in families.items() if len(names) > 1}
+    judged = table[~table.control.astype(bool) & (table.category != COSTS) & table["mean"].notna()]
+    found = [
+        agreement(str(task), _means(rows))
+        for task, rows in judged.groupby("task", sort=True, observed=True)
+        if rows.metric.nunique() > 1
+    ]
+    found = [one for one in found if one.pairs()]
+    return [_mean(found), *found] if len(found) > 1 else found
 
 
-def with_others(matrix: pd.DataFrame) -> "pd.Series[float]":
-    """(M,) mean of each row of (M, M) without the metric itself; nan where there is none."""
-    return matrix.where(~np.eye(len(matrix), dtype=bool)).mean(axis=1)
+def agreement(title: str, means: pd.DataFrame) -> Agreement:
+    """Of the columns of a frame, metrics; its rows are explainers, higher is better; nan: not judged."""
+    values = means.to_numpy(dtype=np.float64)
+    taus, common = _taus(values)
+    return Agreement(title, tuple(map(str, means.columns)), taus, common)
 
 
-def _taus(means: pd.DataFrame) -> pd.DataFrame:
-    """(M, M) from means, rows indexed by task and explainer."""
-    taus = np.stack([_taus_of_task(of_task.to_numpy()) for _, of_task in means.groupby(level="task")])
-    known = np.isfinite(taus).sum(axis=0)
-    total = np.nansum(taus, axis=0)
-    mean = np.divide(total, known, out=np.full_like(total, np.nan), where=known > 0)
-    return pd.DataFrame(mean, index=list(means.columns), columns=list(means.columns))
+def _means(rows: pd.DataFrame) -> pd.DataFrame:
+    turned = rows.assign(mean=rows["mean"].where(rows.higher_is_better.astype(bool), -rows["mean"]))
+    order = list(dict.fromkeys(turned.metric.astype(str)))
+    return turned.assign(metric=turned.metric.astype(str)).pivot(index="explainer", columns="metric", values="mean")[
+        order
+    ]
 
 
-def _taus_of_task(means: Array) -> Array:
-    """(M, M) from (K, M)."""
-    n_metrics = means.shape[1]
-    taus = np.full((n_metrics, n_metrics), np.nan)
-    for first in range(n_metrics):
-        for second in range(first, n_metrics):
-            both = means[np.isfinite(means[:, [first, second]]).all(axis=1)][:, [first, second]]
-            if len(both) >= 3 and (np.ptp(both, axis=0) > 0).all():
-                taus[first, second] = taus[second, first] = stats.kendalltau(both[:, 0], both[:, 1]).statistic
-    return taus
+def _taus(values: Array) -> tuple[Array, int]:
+    """tau-b of the columns of (E, M), (M, M), and the most explainers that two share."""
+    above = np.sign(values[:, None, :] - values[None, :, :])
+    first, second = np.triu_indices(len(values), 1)
+    signs = above[first, second]
+    known = np.isfinite(signs)
+    signs = np.where(known, signs, 0)
+    together = known.astype(np.float64)
+    # Of the pairs that both metrics know: concordant less discordant, over those that neither ties.
+    agreed = signs.T @ signs
+    untied = np.square(signs).T @ together
+    size = np.sqrt(untied * untied.T)
+    there = np.isfinite(values).astype(np.float64)
+    n_common = there.T @ there
+    defined = (size > 0) & (n_common >= LEAST_EXPLAINERS)
+    taus = np.where(defined, agreed / np.where(size > 0, size, 1), np.nan)
+    return taus, int(n_common[np.triu_indices(values.shape[1], 1)].max(initial=0))
 
 
-def draw(matrices: Mapping[str, pd.DataFrame], path: Path, dpi: int = 110) -> Path:
-    """Draw the matrices of `agreement`, the largest first.
-
-    Red agrees, blue disagrees, white has nothing in common, gray is not known.
-
-    Args:
-        matrices: Family -> (M, M).
-        path: Where to write it; .png, .pdf or .svg by its suffix. Missing folders are made.
-        dpi: Dots an inch, for .png.
-
-    Returns:
-        The path.
-
-    Raises:
-        ValueError: there is no matrix.
-    """
-    if not matrices:
-        raise ValueError("no family has two metrics: there is no agreement to draw")
-    matrices = dict(sorted(matrices.items(), key=lambda item: -len(item[1])))
-    places, width, height = _laid_out({family: len(matrix) for family, matrix in matrices.items()})
-    figure = Figure(figsize=(width, height))
-    FigureCanvasAgg(figure)
-    for family, matrix in matrices.items():
-        left, top = places[family]
-        side = len(matrix) * _CELL
-        axis = figure.add_axes((left / width, 1 - (top + side) / height, side / width, side / height))
-        _draw(axis, family, matrix)
-    figure.text(
-        _APART / width,
-        0.12 / height,
-        "Kendall's tau between orders of the explainers, mean over tasks (red 1, white 0, blue -1; gray: not known)",
-        fontsize=8,
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=dpi)
-    return path
-
-
-def _laid_out(sizes: Mapping[str, int]) -> tuple[dict[str, tuple[float, float]], float, float]:
-    """Left and top of each family's squares, and the width and height of the sheet; inches."""
-    places = {}
-    left, top, row, width = _APART, 0.0, 0.0, 0.0
-    for family, size in sizes.items():
-        extent = _NAMES + size * _CELL
-        if left > _APART and left + extent > _ACROSS:
-            left, top, row = _APART, top + row, 0.0
-        places[family] = (left + _NAMES, top + _HEAD)
-        left += extent + _APART
-        row, width = max(row, _HEAD + extent), max(width, left)
-    return places, width, top + row + 0.3
-
-
-def _draw(axis: Axes, family: str, matrix: pd.DataFrame) -> None:
-    values = matrix.to_numpy(dtype=np.float64)
-    axis.set_facecolor("0.8")
-    axis.imshow(np.ma.masked_invalid(values), cmap=SIGNED, vmin=-1, vmax=1)
-    for (row, column), value in np.ndenumerate(values):
-        if np.isfinite(value):
-            colour = "white" if abs(value) > 0.6 else "black"
-            axis.text(
-                column, row, f"{value:.2f}".replace("0.", "."), ha="center", va="center", fontsize=6, color=colour
-            )
-    names = list(map(str, matrix.columns))
-    axis.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
-    axis.set_yticks(range(len(names)), names, fontsize=7)
-    axis.tick_params(length=0)
-    axis.set_title(family, fontsize=9, weight="bold", loc="left")
+def _mean(found: Sequence[Agreement]) -> Agreement:
+    """The mean over the tasks on which both metrics are comparable."""
+    metrics = tuple(dict.fromkeys(metric for one in found for metric in one.metrics))
+    places = {metric: at for at, metric in enumerate(metrics)}
+    total, n = np.zeros((2, len(metrics), len(metrics)))
+    for one in found:
+        at = np.array([places[metric] for metric in one.metrics])
+        known = np.isfinite(one.taus)
+        total[np.ix_(at, at)] += np.where(known, one.taus, 0)
+        n[np.ix_(at, at)] += known
+    taus = np.where(n > 0, total / np.where(n > 0, n, 1), np.nan)
+    return Agreement(f"mean of {len(found)} tasks", metrics, taus, max(one.n_explainers for one in found))

@@ -149,6 +149,16 @@ def records(results: Path) -> Iterator[Path]:
     return (path for path in sorted(results.glob("*/*/*.parquet")) if path.stem != SAMPLES)
 
 
+def heads(results: Path) -> Iterator[Record]:
+    """Every record without its scores, in the order of `records`: what is in a file's metadata alone.
+
+    Raises:
+        ValueError: a file is no record.
+    """
+    for path in records(results):
+        yield Record(**_head(_read_schema(path), path), scores=pd.DataFrame(columns=_PLAIN.names))
+
+
 def load(results: Path) -> Results:
     """Read every record of a results folder.
 
@@ -236,7 +246,18 @@ def _read_table(path: Path) -> pa.Table:
         with pa.OSFile(str(path)) as source, pq.ParquetFile(source) as file:
             return file.read()
     except (pa.ArrowInvalid, OSError) as error:
-        raise ValueError(f"{path} cannot be read ({error}): delete it, and `bench run` makes it again") from error
+        raise _unreadable(path, error) from error
+
+
+def _read_schema(path: Path) -> pa.Schema:
+    try:
+        return pq.read_schema(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> ValueError:
+    return ValueError(f"{path} cannot be read ({error}): delete it, and `bench run` makes it again")
 
 
 def _write_whole(table: pa.Table, path: Path) -> None:

@@ -28,7 +28,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from .agreement import agreement, with_others
+from .family_agreement import agreement, with_others
 from .noise import NOISE, n_above, wide
 from .record import Results
 from .statistics import LEVEL, beats_controls, better

@@ -188,6 +188,8 @@ class Metric(ABC):
     higher_is_better: ClassVar[bool]
     needs_masks: ClassVar[bool] = False
     needs_shortcuts: ClassVar[bool] = False
+    has_curve: ClassVar[bool] = False
+    """Whether the score is the area under a curve that `curve` tells."""
 
     @property
     def on_request(self) -> bool:
@@ -218,6 +220,16 @@ class Metric(ABC):
     @abstractmethod
     def score(self, explanation: Explanation) -> Tensor:
         """(N,) scores; nan: not defined for this sample."""
+
+    def curve(self, explanation: Explanation) -> Tensor:
+        """(N, L + 1) what the score is the area under, at L equal steps from 0 to 1, for people to look at.
+
+        After `score` it costs no further forward pass.
+
+        Raises:
+            ValueError: the metric has no curve.
+        """
+        raise ValueError(f"{self}: has no curve, asked for with {len(explanation.attributions)} attributions")
 
 
 def _generator(name: str) -> torch.Generator:

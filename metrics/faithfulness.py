@@ -70,10 +70,15 @@ class Deletion(_RemovalCurves):
     """
 
     higher_is_better: ClassVar[bool] = False
+    has_curve: ClassVar[bool] = True
 
     def score(self, explanation: Explanation) -> Tensor:
         """(N,) area under the MoRF curve."""
         return self._most_relevant_first(explanation)
+
+    def curve(self, explanation: Explanation) -> Tensor:
+        """(N, n_steps + 1) probability over the share of pixels that are removed, the most relevant first."""
+        return morf(explanation, self.imputer, self.n_steps)
 
 
 @dataclass(frozen=True)
@@ -89,10 +94,15 @@ class Insertion(_RemovalCurves):
     """
 
     higher_is_better: ClassVar[bool] = True
+    has_curve: ClassVar[bool] = True
 
     def score(self, explanation: Explanation) -> Tensor:
         """(N,) area under the LeRF curve."""
         return self._least_relevant_first(explanation)
+
+    def curve(self, explanation: Explanation) -> Tensor:
+        """(N, n_steps + 1) probability over the share of pixels that are inserted, the most relevant first."""
+        return lerf(explanation, self.imputer, self.n_steps).flip(1)
 
 
 @dataclass(frozen=True)

@@ -73,8 +73,9 @@ class PhantomBrainMRIDeleted(PhantomBrainMRI):
     """The same phantoms and network, trained on with pixels deleted: in-domain for the metrics that delete pixels.
 
     What a metric of faithfulness asks of the other network are images such as it has never met; comparing the two
-    columns says how much of a score is owed to that. Of 400 held-out phantoms it is right in 0.9825. Taking the evidence
-    away changes 0.987 of its right decisions for a tumour; the same evidence in another patient keeps 0.987 of them.
+    columns says how much of a score is owed to that. Of 400 held-out phantoms it is right in 0.9825. Taking the
+    evidence away changes 0.987 of its right decisions for a tumour; the same evidence in another patient keeps 0.987
+    of them.
     """
 
     name: ClassVar = "phantom_brain_mri_vgg16_deleted"

@@ -10,7 +10,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from leaderboard.agreement import agreement, draw
+from leaderboard.family_agreement import agreement, draw
 from leaderboard.reliability import FINE, RETESTS, reliability
 
 from .. import environment

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from leaderboard.agreement import agreement, draw, with_others
+from leaderboard.family_agreement import agreement, draw, with_others
 from leaderboard.record import Results
 from leaderboard.reliability import (
     BLIND,
