@@ -132,7 +132,7 @@ def test_quantus(benchmark: Any, model: nn.Module, images: Tensor, name: str) ->
 
     def ask() -> None:
         metric = getattr(quantus, theirs)(disable_warnings=True, normalise=False, **settings)
-        metric(model=model, a_batch=attributions.copy(), explain_func=_explain_for_quantus, softmax=False, **batch)
+        metric(model=model, a_batch=attributions.copy(), explain_func=_explain_for_quantus, **batch)
 
     benchmark(ask)
 
