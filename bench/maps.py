@@ -3,11 +3,12 @@
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from matplotlib.colors import Colormap
 from torch import Tensor, nn
 
 from explainers.base import Explainer, InapplicableError
 from leaderboard.figures import map_tile
-from leaderboard.sheets import EVIDENCE, SHORTCUT, Array, Row, Tile
+from leaderboard.sheets import EVIDENCE, SHORTCUT, SIGNED, Array, Row, Tile
 from metrics.base import Explanation
 from metrics.robustness import RankCorrelation
 from tasks.base import Task
@@ -30,6 +31,7 @@ def map_rows(
     explainers: Mapping[str, Explainer],
     augmentations: Mapping[str, RankCorrelation],
     settings: Settings,
+    colours: Colormap = SIGNED,
 ) -> Iterator[Step]:
     """The first samples of a task and a row an explainer; then the same for the images as each augmentation has them.
 
@@ -50,7 +52,7 @@ def map_rows(
         answer = _explained(explainer, model, decisions.inputs, decisions.targets)
         if isinstance(answer, Tensor):
             found[explainer_name] = answer
-            yield Step(Row(explainer_name, _map_tiles(answer, decisions.inputs, known)))
+            yield Step(Row(explainer_name, _map_tiles(answer, decisions.inputs, known, colours)))
         else:
             yield Step(
                 Row(f"{explainer_name}: {answer.kind}: {answer.reason}", []),
@@ -64,7 +66,7 @@ def map_rows(
             explanation = Explanation(decisions, maps, explainers[explainer_name])
             alike = [_alike(score) for score in augmentation(explanation).tolist()]
             again = explainers[explainer_name](model, images, decisions.targets)
-            yield Step(Row(f"{explainer_name}\n{augmentation_name}", _map_tiles(again, images, moved, alike)))
+            yield Step(Row(f"{explainer_name}\n{augmentation_name}", _map_tiles(again, images, moved, colours, alike)))
 
 
 class _NoMaps(NamedTuple):
@@ -94,7 +96,7 @@ def _image_tiles(images: Tensor, texts: list[str], outlines: Mapping[str, Tensor
 
 
 def _map_tiles(
-    maps: Tensor, images: Tensor, outlines: Mapping[str, Tensor], texts: list[str] | None = None
+    maps: Tensor, images: Tensor, outlines: Mapping[str, Tensor], colours: Colormap, texts: list[str] | None = None
 ) -> list[Tile]:
     return [
         map_tile(
@@ -102,6 +104,7 @@ def _map_tiles(
             image.cpu().numpy(),
             _outlines(outlines, at),
             texts[at] if texts else "",
+            colours,
         )
         for at, (attribution, image) in enumerate(zip(maps, images, strict=True))
     ]

@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .table import COSTS
+from .record import Results
+from .table import CONTROLS, COSTS
 
 LEAST_EXPLAINERS = 4
 """Of fewer, an order says too little: three of them agree fully by chance one time in six."""
@@ -53,6 +54,10 @@ class Agreement:
         ]
         return sorted(found, key=lambda pair: (-pair.tau, pair.first, pair.second))
 
+    def frame(self) -> pd.DataFrame:
+        """The taus, names of metrics on both sides."""
+        return pd.DataFrame(self.taus, index=list(self.metrics), columns=list(self.metrics))
+
 
 def agreements(table: pd.DataFrame) -> list[Agreement]:
     """Of every task of the long table that has two metrics to compare; the mean over tasks first, if there are several.
@@ -74,6 +79,32 @@ def agreement(title: str, means: pd.DataFrame) -> Agreement:
     values = means.to_numpy(dtype=np.float64)
     taus, common = _taus(values)
     return Agreement(title, tuple(map(str, means.columns)), taus, common)
+
+
+def family_agreements(results: Results) -> dict[str, pd.DataFrame]:
+    """Family -> `Agreement.frame` of its metrics, the mean over the tasks: of records of which there is no table.
+
+    Metrics without any score are left out, as are costs and families of one metric; a metric that agrees with none is
+    nan also with itself where no task has enough explainers.
+    """
+    cells = results.cells[(results.cells.family != CONTROLS) & (results.cells.category != COSTS)]
+    key = ["task", "explainer", "metric"]
+    scores = results.scores[results.scores.explainer.isin(cells.explainer)]
+    scores = scores[np.isfinite(scores.score)].drop_duplicates([*key, "sample"], keep="last")
+    metrics = cells[cells.metric.isin(scores.metric.astype(str).unique())]
+    metrics = metrics.drop_duplicates("metric").set_index("metric").sort_index()
+    means = scores.astype(dict.fromkeys(key, str)).groupby(key).score.mean().unstack("metric")
+    means = means.reindex(columns=metrics.index) * np.where(metrics.higher_is_better.astype(bool), 1.0, -1.0)
+    return {
+        str(family): _mean([agreement(str(task), rows[list(names)]) for task, rows in means.groupby("task")]).frame()
+        for family, names in metrics.groupby("category", sort=True).groups.items()
+        if len(names) > 1
+    }
+
+
+def with_others(matrix: pd.DataFrame) -> "pd.Series[float]":
+    """(M,) mean of each row of (M, M) without the metric itself; nan where there is none."""
+    return matrix.where(~np.eye(len(matrix), dtype=bool)).mean(axis=1)
 
 
 def _means(rows: pd.DataFrame) -> pd.DataFrame:

@@ -5,18 +5,25 @@ References:
     but of Holm-corrected paired tests, as Benavoli, Corani and Mangili, JMLR 17 (2016), advise.
 """
 
+import textwrap
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from .letters import groups
 from .standings import Standing, Standings
+from .style import Style
 
-_WIDTH, _MARGIN, _LINE, _HEAD, _FOOT = 7.5, 2.3, 0.2, 0.62, 0.3
-"""Of the page, left and right of the axis for the names, of a name or bar, above and below; inches."""
+_LINE, _TITLE, _HEAD, _FOOT = 0.18, 0.14, 0.3, 0.1
+"""Of a name or bar, of a line of the title, from the title to the axis, and below; inches."""
+_LETTER = 0.58
+"""Width of a letter, in sizes of the font."""
+_LEAST_AXIS = 0.5
+"""Inches."""
+_SMALL = 0.9
+"""Size of ticks over that of names."""
 
 
 def bars(standings: Standings, column: Standing) -> list[tuple[float, ...]]:
@@ -32,76 +39,124 @@ def bars(standings: Standings, column: Standing) -> list[tuple[float, ...]]:
     return sorted(members)
 
 
-def diagrams(standings: Standings, columns: list[str], path: Path, dpi: int = 150) -> Path:
+def diagrams(standings: Standings, columns: list[str], path: Path, style: Style | None = None) -> Path:
     """Draw the diagrams of columns one beneath the other, the best at the left; controls, gray, where they would be.
 
     Args:
         standings: What `leaderboard.standings.standings` found.
         columns: Families, or "overall"; empty: all.
         path: Where to write it; .png, .pdf or .svg by its suffix. Missing folders are made.
-        dpi: Dots an inch, for .png.
+        style: The look.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: a column is unknown, or there is none.
+        ValueError: a column is unknown, or there is none; or the page is too narrow for the names.
     """
     known = [column.column for column in standings.columns]
     unknown = [name for name in columns if name not in known]
     if unknown or not known:
         raise ValueError(f"no ranked family {', '.join(unknown)} in these results; there are: {', '.join(known)}")
     chosen = [standings.column(name) for name in columns or known]
+    style = style or Style()
+    page = _page(standings, chosen, style)
     spans = [bars(standings, column) for column in chosen]
+    titles = [_title(column, page) for column in chosen]
     n_lines = (len(standings.explainers.names) + 1) // 2
-    heights = [_HEAD + _LINE * (0.5 * len(span) + n_lines) + _FOOT for span in spans]
-    figure = Figure(figsize=(_WIDTH, sum(heights)))
-    FigureCanvasAgg(figure)
-    foot = sum(heights)
-    for column, span, height in zip(chosen, spans, heights, strict=True):
-        foot -= height
-        axis = figure.add_axes((0, foot / sum(heights), 1, height / sum(heights)))
-        axis.set_xlim(0, _WIDTH)
-        axis.set_ylim(height, 0)
-        axis.axis("off")
-        _draw(axis, standings, column, span)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=dpi)
-    return path
+    heights = [
+        page.scale * (_TITLE * len(title) + _HEAD + _LINE * (0.5 * len(span) + n_lines + 0.5) + _FOOT)
+        for title, span in zip(titles, spans, strict=True)
+    ]
+    with style.drawing(sum(heights), None) as figure:
+        foot = sum(heights)
+        for column, title, span, height in zip(chosen, titles, spans, heights, strict=True):
+            foot -= height
+            axis = figure.add_axes((0, foot / sum(heights), 1, height / sum(heights)))
+            axis.set_xlim(0, page.width)
+            axis.set_ylim(height, 0)
+            axis.axis("off")
+            _draw(axis, standings, column, span, title, page)
+        return style.save(figure, path)
 
 
-def _draw(axis: Axes, standings: Standings, column: Standing, spans: list[tuple[float, ...]]) -> None:
-    """A scale, the bars beneath it, then a line to the name of each, the better half at the left."""
-    ranks = column.mean_rank[:, 0]
-    last = max(2.0, float(np.ceil(np.nanmax(ranks))) if np.isfinite(ranks).any() else 2.0)
+class _Page(NamedTuple):
+    """Sizes, inches."""
 
-    def place(rank: float) -> float:
-        return _MARGIN + (rank - 1) / (last - 1) * (_WIDTH - 2 * _MARGIN)
+    width: float
+    margin: float
+    """Left and right of the axis, for the names."""
+    scale: float
+    """Of what grows with the font."""
+    size: float
+    """Of the font, points."""
 
+    @property
+    def letters(self) -> int:
+        """How many stand in a line."""
+        return int((self.width - 0.2) / (self.size / 72 * _LETTER))
+
+
+def _page(standings: Standings, columns: list[Standing], style: Style) -> _Page:
+    names = [_name(standings, at, column) for column in columns for at in range(len(standings.explainers.names))]
+    margin = 0.25 + style.font_size / 72 * _LETTER * max(map(len, names))
+    if style.inches - 2 * margin < _LEAST_AXIS:
+        raise ValueError(f"{style.width:g} mm are too narrow for these names: more width, or a smaller font")
+    return _Page(style.inches, margin, style.scale, style.font_size)
+
+
+def _name(standings: Standings, at: int, column: Standing) -> str:
+    control = " (control)" if at >= standings.explainers.n_ranked else ""
+    return f"{standings.explainers.names[at]}{control} {column.mean_rank[at, 0]:.2f}"
+
+
+def _title(column: Standing, page: _Page) -> list[str]:
     unit = "sample" if column.n_units == 1 else "samples"
     title = f"{column.column}: mean rank, n = {column.n_units} {unit}; joined by a bar: not separable"
     reason = column.over_samples.too_few
-    axis.text(0.1, 0.17, f"{title} ({reason})" if reason else title, fontsize=8, weight="bold", parse_math=False)
-    axis.plot([place(1), place(last)], [_HEAD, _HEAD], color="black", linewidth=0.8)
+    return textwrap.wrap(f"{title} ({reason})" if reason else title, page.letters)
+
+
+def _draw(
+    axis: Axes, standings: Standings, column: Standing, spans: list[tuple[float, ...]], title: list[str], page: _Page
+) -> None:
+    """A scale, the bars beneath it, then a line to the name of each, the better half at the left."""
+    ranks = column.mean_rank[:, 0]
+    last = max(2.0, float(np.ceil(np.nanmax(ranks))) if np.isfinite(ranks).any() else 2.0)
+    margin, scale = page.margin, page.scale
+    top_of_all = scale * (_TITLE * len(title) + _HEAD)
+
+    def place(rank: float) -> float:
+        return margin + (rank - 1) / (last - 1) * (page.width - 2 * margin)
+
+    for at, line in enumerate(title):
+        axis.text(0.1, scale * _TITLE * (at + 1), line, weight="bold")
+    axis.plot([place(1), place(last)], [top_of_all, top_of_all], color="black", linewidth=0.8)
+    step = _step(last, place(2) - place(1), page.size)
     for tick in range(1, int(last) + 1):
-        axis.plot([place(tick)] * 2, [_HEAD - 0.06, _HEAD], color="black", linewidth=0.8)
-        axis.text(place(tick), _HEAD - 0.09, str(tick), ha="center", fontsize=7)
+        axis.plot([place(tick)] * 2, [top_of_all - 0.06 * scale, top_of_all], color="black", linewidth=0.8)
+        if (tick - 1) % step == 0:
+            axis.text(place(tick), top_of_all - 0.08 * scale, str(tick), ha="center", fontsize=_SMALL * page.size)
     for at, members in enumerate(spans):
-        top = _HEAD + _LINE * 0.5 * (at + 0.7)
+        top = top_of_all + scale * _LINE * 0.5 * (at + 0.7)
         axis.plot(
-            [place(rank) for rank in members], [top] * len(members), "o-", color="black", linewidth=2, markersize=4
+            [place(rank) for rank in members], [top] * len(members), "o-", color="black", linewidth=1.6, markersize=3.5
         )
-    beneath = _HEAD + _LINE * 0.5 * len(spans) + 0.1
+    beneath = top_of_all + scale * (_LINE * 0.5 * len(spans) + 0.1)
     there = [int(at) for at in np.argsort(ranks, kind="stable") if np.isfinite(ranks[at])]
     half = (len(there) + 1) // 2
     for position, at in enumerate(there):
         left = position < half
-        top = beneath + _LINE * (0.5 + (position if left else len(there) - 1 - position))
-        control = at >= standings.explainers.n_ranked
-        colour = "0.55" if control else "black"
-        end = _MARGIN - 0.15 if left else _WIDTH - _MARGIN + 0.15
-        axis.plot([place(ranks[at])] * 2 + [end], [_HEAD, top, top], color=colour, linewidth=0.7)
-        name = f"{standings.explainers.names[at]}{' (control)' if control else ''} {ranks[at]:.2f}"
-        side = "right" if left else "left"
+        top = beneath + scale * _LINE * (0.5 + (position if left else len(there) - 1 - position))
+        colour = "0.45" if at >= standings.explainers.n_ranked else "black"
+        end = margin - 0.12 if left else page.width - margin + 0.12
+        axis.plot([place(ranks[at])] * 2 + [end], [top_of_all, top, top], color=colour, linewidth=0.7)
         gap = -0.05 if left else 0.05
-        axis.text(end + gap, top, name, ha=side, va="center", fontsize=7, color=colour, parse_math=False)
+        shown: dict[str, Any] = {"ha": "right" if left else "left", "va": "center", "color": colour}
+        axis.text(end + gap, top, _name(standings, at, column), **shown)
+
+
+def _step(last: float, apart: float, size: float) -> int:
+    """Every how many ticks has a number, so that they do not touch."""
+    needed = (len(str(int(last))) + 0.7) * size / 72 * _LETTER
+    return max(1, int(np.ceil(needed / apart)))

@@ -8,6 +8,7 @@ import numpy as np
 from .comparison import Disagreement
 from .figures import INPUTS, map_tile
 from .sheets import EVIDENCE, Row, Tile, sheet
+from .style import Style
 
 
 def disagreement_sheet(folder: Path, found: Sequence[Disagreement], explainers: Sequence[str], path: Path) -> Path:
@@ -28,7 +29,7 @@ def disagreement_sheet(folder: Path, found: Sequence[Disagreement], explainers: 
     if not found:
         raise ValueError("the explainers do not disagree on any sample: there is nothing to draw")
     rows = [_row(folder, one, explainers) for one in found]
-    return sheet(rows, path, headings=("image", *explainers), signed=True, cell=1.5, dpi=110)
+    return sheet(rows, path, headings=("image", *explainers), signed=True, cell=1.5, style=Style(dpi=110))
 
 
 def _row(folder: Path, one: Disagreement, explainers: Sequence[str]) -> Row:

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.colors import Colormap
 from numpy.typing import NDArray
 
 from .sheets import EVIDENCE, SIGNED, Row, Tile, sheet
+from .style import Style
 
 INPUTS = "inputs"
 """Name of the file, among a shard's attributions, that holds the images."""
@@ -29,7 +31,13 @@ _FAINT = 0.25
 Array = NDArray[Any]
 
 
-def map_tile(attribution: Array, image: Array, outlines: Mapping[str, Array] | None = None, caption: str = "") -> Tile:
+def map_tile(
+    attribution: Array,
+    image: Array,
+    outlines: Mapping[str, Array] | None = None,
+    caption: str = "",
+    colours: Colormap = SIGNED,
+) -> Tile:
     """A map as a picture, over its image in faint gray.
 
     Red speaks for the explained class, blue against it, white says nothing. Every map has its own limits, symmetric
@@ -41,15 +49,16 @@ def map_tile(attribution: Array, image: Array, outlines: Mapping[str, Array] | N
         image: (3, H, W) in [0, 1].
         outlines: Colour -> (H, W) bool.
         caption: What stands beneath it.
+        colours: From against the class over nothing to for it; red, white and blue are the usual ones.
     """
     outlines = outlines or {}
     if not attribution.any():
         return Tile(np.ones(image.shape), ", ".join(filter(None, ("all zero", caption))), outlines)
     size = np.abs(attribution)
     limit = np.quantile(size, QUANTILE) or size.max()
-    colours = np.moveaxis(SIGNED(np.clip(attribution / limit, -1, 1) / 2 + 0.5)[..., :3], -1, 0)
+    coloured = np.moveaxis(colours(np.clip(attribution / limit, -1, 1) / 2 + 0.5)[..., :3], -1, 0)
     # Multiplied, not blended: white stays faint image, and a full colour keeps its hue.
-    return Tile(colours * (1 - _FAINT * (1 - image.mean(axis=0))), caption, outlines)
+    return Tile(coloured * (1 - _FAINT * (1 - image.mean(axis=0))), caption, outlines)
 
 
 def grid(
@@ -58,7 +67,7 @@ def grid(
     masks: Array | None,
     titles: Sequence[str],
     path: Path,
-    dpi: int = 110,
+    style: Style | None = None,
 ) -> Path:
     """Draw images and their attributions as one sheet: a row a sample, the image first, then a column an explainer.
 
@@ -70,7 +79,7 @@ def grid(
         masks: (N, 1, H, W) bool, or None; all False: no outline.
         titles: N captions of the rows, such as "tumour → no tumour".
         path: Where to write it; .png, .pdf or .svg by its suffix. Missing folders are made.
-        dpi: Dots an inch, for .png.
+        style: The look; its usual one with 110 dots an inch.
 
     Returns:
         The path.
@@ -79,12 +88,13 @@ def grid(
         ValueError: there is no image, or shapes do not agree.
     """
     _check(images, attributions, masks, titles)
+    style = style or Style(dpi=110)
     rows = []
     for at, (title, image) in enumerate(zip(titles, images, strict=True)):
         outlines = {} if masks is None else {EVIDENCE: masks[at, 0]}
-        maps = [map_tile(of_all[at, 0], image, outlines) for of_all in attributions.values()]
+        maps = [map_tile(of_all[at, 0], image, outlines, "", style.signed) for of_all in attributions.values()]
         rows.append(Row(title, [Tile(image, "", outlines), *maps]))
-    return sheet(rows, path, headings=("image", *attributions), signed=True, cell=_CELL, dpi=dpi)
+    return sheet(rows, path, headings=("image", *attributions), signed=True, cell=_CELL, style=style)
 
 
 def attribution_grids(folder: Path, explainers: Collection[str] | None = None, n_rows: int = 20) -> list[Path]:

@@ -8,7 +8,7 @@ What Plotly draws it reads as markup: names are escaped wherever they go into a 
 
 import html
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,20 +18,16 @@ import plotly.graph_objects as go
 
 from .agreement import Agreement
 from .duels import OVERALL
+from .looks import SYMBOLS, Look, looks
 from .removal import Curve
 from .standings import Standing, Standings
+from .strengths import ENDINGS, by_strength, of_explainer
+from .style import COLOURS, CONTROL
 from .summary import span
 from .verdict import front
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
-CONTROL = "#888888"
-SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star", "cross", "pentagon", "hexagram", "bowtie")
-DASHES = ("solid", "dash", "dot", "dashdot")
 DIVERGING = "PuOr"
 """Colours of agreement: not those of maps, which say something else."""
-
-STRENGTHS = {"_mild": "mild", "": "medium", "_strong": "strong"}
-"""Ending of a robustness metric's name -> how strongly it changes the image."""
 
 NAMED = "named"
 """What a trace is called whose name the page writes beside its point, or where there is no room into the legend."""
@@ -65,32 +61,6 @@ class Plot:
     def content(self) -> list[dict[str, Any]]:
         """The views as plain JSON values."""
         return [json.loads(figure.to_json()) for figure in self.views.values()]
-
-
-@dataclass(frozen=True)
-class Look:
-    """How an explainer looks, the same in every figure."""
-
-    colour: str
-    symbol: str
-    dash: str
-
-
-def looks(found: Standings) -> dict[str, Look]:
-    """Of every explainer, dealt out in the order of the standings."""
-    dealt = {}
-    n_controls = 0
-    for at, place in enumerate(found.order()):
-        name = found.explainers.names[place]
-        if place < found.explainers.n_ranked:
-            lap = at // len(COLOURS)
-            dealt[name] = Look(
-                COLOURS[at % len(COLOURS)], SYMBOLS[(at + lap) % len(SYMBOLS)], DASHES[lap % len(DASHES)]
-            )
-        else:
-            dealt[name] = Look(CONTROL, f"{SYMBOLS[n_controls % len(SYMBOLS)]}-open", DASHES[1 + n_controls % 3])
-            n_controls += 1
-    return dealt
 
 
 def label(text: str) -> str:
@@ -149,23 +119,20 @@ def agreement(found: Sequence[Agreement]) -> Plot:
 def strengths(table: pd.DataFrame, appearance: Mapping[str, Look]) -> Plot | None:
     """Robustness by the strength of the change, a view a task and kind of change; None: none has two strengths."""
     views = {}
-    for (task, base), rows in _by_strength(table):
-        higher = "higher" if bool(rows.higher_is_better.iloc[0]) else "lower"
+    for change in by_strength(table):
+        higher = "higher" if bool(change.rows.higher_is_better.iloc[0]) else "lower"
         traces = []
         for name, look in appearance.items():
-            own = rows[(rows.explainer == name) & rows["mean"].notna()]
+            own = of_explainer(change, name)
             if len(own):
-                own = own.set_index("strength").reindex(
-                    [word for word in STRENGTHS.values() if word in set(own.strength)]
-                )
                 traces.append(_line(name, look, list(own.index), own["mean"], own.low, own.high))
         layout = {
             "height": 440,
-            "xaxis": {"title": {"text": "strength"}, "type": "category", "categoryarray": list(STRENGTHS.values())},
-            "yaxis": {"title": {"text": f"{label(str(base))}, {higher} is better"}},
+            "xaxis": {"title": {"text": "strength"}, "type": "category", "categoryarray": list(ENDINGS.values())},
+            "yaxis": {"title": {"text": f"{label(change.base)}, {higher} is better"}},
             "legend": _ABOVE,
         }
-        views[f"{task}: {base}"] = _figure(traces, layout)
+        views[f"{change.task}: {change.base}"] = _figure(traces, layout)
     return Plot("strengths", "Task and change", views) if views else None
 
 
@@ -286,17 +253,6 @@ def _matrix(one: Agreement) -> go.Figure:
 
 def _agreed(first: str, second: str, tau: float) -> str:
     return f"{first}<br>{second}<br>" + ("not known" if np.isnan(tau) else f"τ = {tau:.2f}")
-
-
-def _by_strength(table: pd.DataFrame) -> Iterator[tuple[tuple[str, str], pd.DataFrame]]:
-    """Rows of each task and kind of change, with a column `strength`."""
-    metrics = list(dict.fromkeys(table.metric.astype(str)))
-    for task, of_task in table.groupby("task", sort=True, observed=True):
-        for base in metrics:
-            words = {base + ending: word for ending, word in STRENGTHS.items()}
-            rows = of_task[of_task.metric.isin(list(words))]
-            if not base.endswith(tuple(filter(None, STRENGTHS))) and rows.metric.nunique() > 1:
-                yield (str(task), base), rows.assign(strength=rows.metric.astype(str).map(words))
 
 
 def _line(name: str, look: Look, x: Sequence[str], mean: pd.Series, low: pd.Series, high: pd.Series) -> go.Scatter:

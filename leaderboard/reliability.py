@@ -28,7 +28,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from .family_agreement import agreement, with_others
+from .agreement import family_agreements, with_others
 from .noise import NOISE, n_above, wide
 from .record import Results
 from .statistics import LEVEL, beats_controls, better
@@ -123,7 +123,8 @@ def reliability(trials: Trials) -> pd.DataFrame:
     about = trials.usual.cells.drop_duplicates("metric").sort_values(["category", "metric"])
     about = about[about.category != COSTS]
     controls = set(trials.usual.cells.explainer[trials.usual.cells.family == CONTROLS])
-    shared = pd.concat([with_others(matrix) for matrix in agreement(trials.usual).values()] or [pd.Series(dtype=float)])
+    agreed = [with_others(matrix) for matrix in family_agreements(trials.usual).values()]
+    shared = pd.concat(agreed or [pd.Series(dtype=float)])
     rows = [
         _row(str(metric), bool(higher), trials, controls) | {"category": category, "agreement": shared.get(metric)}
         for metric, category, higher in zip(about.metric, about.category, about.higher_is_better, strict=True)

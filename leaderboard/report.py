@@ -25,6 +25,7 @@ from . import plots, record, verdict
 from .agreement import LEAST_EXPLAINERS, Agreement, agreements
 from .gallery import Exhibit, exhibits, legend
 from .layout import LEGEND, number
+from .looks import looks
 from .origins import Origins, origins
 from .plots import Plot
 from .record import Results, Status
@@ -128,7 +129,7 @@ def report(results: Path, told: Told, n_images: int = N_IMAGES) -> str:
 
 def _plots(found: Standings, table: pd.DataFrame, agreed: Sequence[Agreement], results: Path) -> dict[str, Plot]:
     """Those that there is something to draw in, by name."""
-    appearance = plots.looks(found)
+    appearance = looks(found)
     made = [
         plots.ranks(found) if found.columns else None,
         plots.pareto(found) if found.columns and found.costs.times.notna().any() else None,

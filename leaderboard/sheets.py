@@ -8,23 +8,28 @@ from typing import Any
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from .style import DIVERGING, INCH, Style
+
 EVIDENCE, SHORTCUT = "#00a020", "#e000c0"
 """Colours of outlines: what speaks for the class, and what misleads."""
 
-SIGNED = colormaps["RdBu_r"]
+SIGNED = colormaps[DIVERGING]
 """Colours of maps, from against the class to for it."""
 
 _CELL, _CAPTION, _TITLE, _LEGEND = 1.0, 0.1, 1.35, 0.3
 """From picture to picture, height of a line of captions, width of the rows' titles, height of the legend; inches."""
 _LINE = 0.22
 """Height of a row without pictures, inches."""
+_LEAST_CELL = 0.2
+"""Below it nothing is seen, inches."""
+_SMALL = 5.5 / 7
+"""Size of captions over that of titles."""
 _SIDE = 0.96
 """Of a picture, over the distance of pictures: at 100 dots an inch a phantom of 96 pixels is drawn pixel for pixel."""
 
@@ -54,11 +59,11 @@ def sheet(
     rows: Sequence[Row],
     path: Path,
     legend: Mapping[str, str] | None = None,
-    dpi: int = 100,
     *,
     headings: Sequence[str] = (),
     signed: bool = False,
     cell: float = _CELL,
+    style: Style | None = None,
 ) -> Path:
     """Draw rows of pictures, the title of each row at its left, the caption of each picture beneath it.
 
@@ -67,56 +72,76 @@ def sheet(
             without pictures is a line of text.
         path: Where to write it; .png, .pdf or .svg by its suffix. Missing folders are made.
         legend: Colour -> what it outlines; drawn at the bottom.
-        dpi: Dots an inch, for .png.
         headings: What stands above the columns.
         signed: Whether the colours of maps are explained at the bottom.
-        cell: From picture to picture, inches.
+        cell: From picture to picture, inches, where the style does not say how wide the sheet is.
+        style: The look; its usual one with 100 dots an inch.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: there is no picture, or an image or an outline has another shape.
+        ValueError: there is no picture, or an image or an outline has another shape, or the sheet is too narrow.
     """
     _check(rows)
+    style = style or Style(dpi=100)
+    scale = style.scale
     n_columns = max(len(row.tiles) for row in rows)
-    bottom = _LEGEND if legend or signed else 0.0
-    names = [wrapped(heading, int(14 * cell)) for heading in headings]
-    top = 0.12 * max((name.count("\n") + 1 for name in names), default=0)
-    captions = [[wrapped(tile.caption, int(21 * cell)) for tile in row.tiles] for row in rows]
+    left_of_all = _TITLE * scale
+    if style.width is not None:
+        cell = (style.width / INCH - left_of_all) / n_columns
+    if cell < _LEAST_CELL:
+        raise ValueError(f"{style.width:g} mm are too narrow for {n_columns} pictures in a row: fewer, or more width")
+    bottom = _LEGEND * scale if legend or signed else 0.0
+    names = [wrapped(heading, int(14 * cell / scale)) for heading in headings]
+    top = 0.12 * scale * max((name.count("\n") + 1 for name in names), default=0)
+    captions = [[wrapped(tile.caption, int(21 * cell / scale)) for tile in row.tiles] for row in rows]
     n_lines = [max((text.count("\n") + 1 for text in of_row), default=0) for of_row in captions]
-    heights = [cell + 0.07 + n * _CAPTION if n else _LINE for n in n_lines]
-    width, height = _TITLE + n_columns * cell, sum(heights) + bottom + top
-    figure = Figure(figsize=(width, height))
-    FigureCanvasAgg(figure)
-    # Placed by hand: a layout engine needs seconds for a hundred pictures.
+    heights = [cell + 0.07 + n * _CAPTION * scale if n else _LINE * scale for n in n_lines]
+    width, height = left_of_all + n_columns * cell, sum(heights) + bottom + top
+    with style.context():
+        figure = Figure(figsize=(width, height))
+        _fill(figure, rows, captions, heights, cell, names, style)
+        if signed:
+            _draw_scale(figure, width, height, style)
+        if legend:
+            handles = [Line2D([], [], color=colour, label=meaning) for colour, meaning in legend.items()]
+            figure.legend(handles=handles, ncols=len(handles), loc="lower right" if signed else "lower center")
+        return style.save(figure, path)
+
+
+def _fill(
+    figure: Figure,
+    rows: Sequence[Row],
+    captions: Sequence[Sequence[str]],
+    heights: Sequence[float],
+    cell: float,
+    names: Sequence[str],
+    style: Style,
+) -> None:
+    """Headings, titles and pictures. Placed by hand: a layout engine needs seconds for a hundred pictures."""
+    width, height = figure.get_size_inches()
+    left_of_all = _TITLE * style.scale
+    top = 0.12 * style.scale * max((name.count("\n") + 1 for name in names), default=0)
     for column, name in enumerate(names):
-        left = (_TITLE + (column + _SIDE / 2) * cell) / width
-        figure.text(left, 1 - top / height, name, ha="center", va="bottom", fontsize=7, parse_math=False)
+        left = (left_of_all + (column + _SIDE / 2) * cell) / width
+        figure.text(left, 1 - top / height, name, ha="center", va="bottom")
     foot = height - top
     for row, texts, room in zip(rows, captions, heights, strict=True):
         foot -= room
         beneath = room - cell
         title = wrapped(row.title, 20) if row.tiles else row.title
         middle = foot + beneath + cell / 2 if row.tiles else foot + room / 2
-        figure.text(0.08 / width, middle / height, title, va="center", fontsize=7, parse_math=False)
+        figure.text(0.08 / width, middle / height, title, va="center")
         for column, (tile, text) in enumerate(zip(row.tiles, texts, strict=True)):
-            left, side = _TITLE + column * cell, _SIDE * cell
+            left, side = left_of_all + column * cell, _SIDE * cell
             place = (left / width, (foot + beneath) / height, side / width, side / height)
-            _draw(figure.add_axes(place), tile, text)
-    if signed:
-        _draw_scale(figure, width, height)
-    if legend:
-        handles = [Line2D([], [], color=colour, label=meaning) for colour, meaning in legend.items()]
-        look: Any = {"loc": "lower right" if signed else "lower center", "frameon": False, "fontsize": 7}
-        figure.legend(handles=handles, ncols=len(handles), **look)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=dpi)
-    return path
+            _draw(figure.add_axes(place), tile, text, _SMALL * style.font_size)
 
 
 def bare(axis: Axes) -> None:
     """Without ticks, in a thin frame."""
+    axis.spines[["top", "right"]].set_visible(True)
     axis.set_xticks([])
     axis.set_yticks([])
     for side in axis.spines.values():
@@ -160,22 +185,22 @@ def _check(rows: Sequence[Row]) -> None:
                 raise ValueError(f"{tile.caption}: an outline of {mask.shape} on an image of {tile.image.shape[1:]}")
 
 
-def _draw(axis: Axes, tile: Tile, caption: str) -> None:
+def _draw(axis: Axes, tile: Tile, caption: str, size: float) -> None:
     axis.imshow(np.clip(np.moveaxis(tile.image, 0, -1), 0, 1), interpolation="antialiased")
     bare(axis)
     for colour, mask in tile.outlines.items():
         outline(axis, mask, colour, width=0.6)
-    axis.set_xlabel(caption, fontsize=5.5, labelpad=1.5, parse_math=False)
+    axis.set_xlabel(caption, fontsize=size, labelpad=1.5)
 
 
-def _draw_scale(figure: Figure, width: float, height: float) -> None:
+def _draw_scale(figure: Figure, width: float, height: float, style: Style) -> None:
     """The colours of maps and what they say, at the foot of the sheet."""
-    axis = figure.add_axes(
-        ((_TITLE + 0.4) / width, 0.17 / height, min(1.6, width - _TITLE - 0.8) / width, 0.07 / height)
-    )
+    scale = style.scale
+    left, foot = (_TITLE + 0.4) * scale, 0.17 * scale
+    axis = figure.add_axes((left / width, foot / height, min(1.6, width - left - 0.4) / width, 0.07 * scale / height))
     bar = figure.colorbar(
-        ScalarMappable(Normalize(-1, 1), SIGNED), cax=axis, orientation="horizontal", ticks=[-1, 0, 1]
+        ScalarMappable(Normalize(-1, 1), style.signed), cax=axis, orientation="horizontal", ticks=[-1, 0, 1]
     )
-    axis.set_xticklabels(["against", "0", "for the class"], fontsize=5.5)
+    axis.set_xticklabels(["against", "0", "for the class"], fontsize=_SMALL * style.font_size)
     axis.tick_params(length=2, pad=1)
     bar.outline.set_linewidth(0.4)

@@ -1,4 +1,4 @@
-"""`bench figure`: contact sheets of images and of heat maps; critical-difference diagrams of results."""
+"""`bench figure`: sheets of images and of heat maps; charts of results."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,10 +7,8 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from leaderboard import record
-from leaderboard.diagram import diagrams
 from leaderboard.sheets import Row, sheet
-from leaderboard.standings import standings
+from leaderboard.style import Style
 from metrics.robustness import RankCorrelation
 
 from .. import environment
@@ -19,11 +17,14 @@ from ..contact import LEGEND, no_samples, phantom_rows, sample_row
 from ..errors import UserError
 from ..maps import map_rows
 from ..runner import Settings
-from .console import Data, Device, Patterns, Plugins, Results, err, names, out, progress_bar, told, use_data
+from . import charts
+from .console import Data, Device, Patterns, Plugins, err, out, progress_bar, told, use_data
+from .drawing import FONT, SIGNED, SIZE, Colours, Dpi, Font, FontSize, Out, Width, style_of
 
-figure = typer.Typer(help="Draw contact sheets of images and heat maps, and diagrams of ranks.", no_args_is_help=True)
+figure = typer.Typer(
+    help="Draw sheets of images and heat maps, and charts of results, for papers.", no_args_is_help=True
+)
 
-Out = Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to draw it: .png, .pdf or .svg.")]
 Columns = Annotated[int, typer.Option(min=1, help="Images in a row.")]
 Masks = Annotated[bool, typer.Option("--masks/--no-masks", help="Outline evidence and shortcut.")]
 
@@ -34,10 +35,15 @@ def samples(
     tasks: Annotated[str, typer.Option(help="Names or * patterns, comma-separated.")] = "phantom*",
     columns: Columns = 8,
     masks: Masks = True,
+    width: Width = None,
+    font: Font = FONT,
+    font_size: FontSize = SIZE,
+    dpi: Dpi = 100,
     data: Data = None,
     plugins: Plugins = None,
 ) -> None:
     """Draw the first samples of tasks: a row a task, in the order in which they are explained."""
+    style = style_of(out_file, width, font, font_size, dpi)
     use_data(data)
     rows = []
     for name, task in select(catalog(plugins or ()).tasks, tasks, "task").items():
@@ -46,7 +52,7 @@ def samples(
             continue
         with told():
             rows.append(sample_row(name, task, columns, masks))
-    _draw(rows, out_file)
+    _draw(rows, out_file, style)
 
 
 @figure.command()
@@ -54,14 +60,19 @@ def phantoms(
     out_file: Out,
     columns: Columns = 8,
     masks: Masks = True,
+    width: Width = None,
+    font: Font = FONT,
+    font_size: FontSize = SIZE,
+    dpi: Dpi = 100,
     data: Data = None,
     plugins: Plugins = None,
 ) -> None:
     """Draw every set of phantoms class by class, and beneath it the real images that it imitates, if they are here."""
+    style = style_of(out_file, width, font, font_size, dpi)
     use_data(data)
     with told():
         rows = list(phantom_rows(catalog(plugins or ()).tasks, columns, masks))
-    _draw(rows, out_file)
+    _draw(rows, out_file, style)
 
 
 @figure.command()
@@ -74,11 +85,16 @@ def grid(
     ] = "",
     samples: Annotated[int, typer.Option(min=1, help="Images of each task: the first ones.")] = 6,
     device: Device = "auto",
-    dpi: Annotated[int, typer.Option(min=30, max=1200, help="Dots an inch, for .png.")] = 150,
+    width: Width = None,
+    font: Font = FONT,
+    font_size: FontSize = SIZE,
+    colours: Colours = SIGNED,
+    dpi: Dpi = 150,
     data: Data = None,
     plugins: Plugins = None,
 ) -> None:
     """Draw heat maps: a row an explainer, a column an image, task beneath task."""
+    style = style_of(out_file, width, font, font_size, dpi, colours)
     use_data(data)
     environment.compute_exactly()
     found = catalog(plugins or ())
@@ -93,30 +109,18 @@ def grid(
                 continue
             step = bar.add_task(name, total=(1 + len(changes)) * (1 + len(chosen)))
             with told():
-                for made in map_rows(name, task, chosen, changes, settings):
+                for made in map_rows(name, task, chosen, changes, settings, style.signed):
                     rows.append(made.row)
                     failures += [f"Failed: {name}, {made.failure}"] if made.failure else []
                     bar.advance(step)
-    _draw(rows, out_file, dpi=dpi, signed=True)
+    _draw(rows, out_file, style, signed=True)
     for line in failures:
         err.print(escape(line), soft_wrap=True, highlight=False)
     raise typer.Exit(1 if failures else 0)
 
 
-@figure.command()
-def cd(
-    out_file: Out,
-    results: Results = Path("results"),
-    tasks: Annotated[str, typer.Option(help="Only these, comma-separated.")] = "",
-    family: Annotated[str, typer.Option(help="Families of metrics, or overall, comma-separated; empty: all.")] = "",
-    dpi: Annotated[int, typer.Option(min=30, max=1200, help="Dots an inch, for .png.")] = 150,
-) -> None:
-    """Draw critical-difference diagrams of a results folder: mean ranks, and who cannot be told apart."""
-    _check_suffix(out_file)
-    with told():
-        found = standings(record.load(results), names(tasks))
-        diagrams(found, names(family) or [], out_file, dpi)
-    out.print(f"Drawn: {out_file}", soft_wrap=True)
+for chart in (charts.cd, charts.pareto, charts.ranks, charts.strengths, charts.curves, charts.agreement):
+    figure.command()(chart)
 
 
 def _augmentations(found: Catalog, patterns: str) -> dict[str, RankCorrelation]:
@@ -128,18 +132,11 @@ def _augmentations(found: Catalog, patterns: str) -> dict[str, RankCorrelation]:
     return {name: metric for name, metric in known.items() if name in chosen}
 
 
-def _draw(rows: Sequence[Row], path: Path, dpi: int = 100, signed: bool = False) -> None:
+def _draw(rows: Sequence[Row], path: Path, style: Style, signed: bool = False) -> None:
     if not rows:
         raise UserError("there is nothing to draw: no task that was chosen has samples here")
-    _check_suffix(path)
     present = {colour for row in rows for tile in row.tiles for colour, mask in tile.outlines.items() if mask.any()}
     with told():
-        sheet(
-            rows, path, {colour: meaning for colour, meaning in LEGEND.items() if colour in present}, dpi, signed=signed
-        )
+        legend = {colour: meaning for colour, meaning in LEGEND.items() if colour in present}
+        sheet(rows, path, legend, signed=signed, style=style)
     out.print(f"Drawn: {path} ({len(rows)} rows)", soft_wrap=True)
-
-
-def _check_suffix(path: Path) -> None:
-    if path.suffix not in (".png", ".pdf", ".svg"):
-        raise UserError(f"--out {path}: give it the ending .png, .pdf or .svg")

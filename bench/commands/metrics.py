@@ -10,7 +10,8 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from leaderboard.family_agreement import agreement, draw
+from leaderboard.agreement import family_agreements
+from leaderboard.charts.agreement import draw_agreement
 from leaderboard.reliability import FINE, RETESTS, reliability
 
 from .. import environment
@@ -91,7 +92,7 @@ def _tell(runs: list[Condition], summaries: Mapping[str, Summary], csv: Path | N
             f"Reliability of {len(table)} metrics on {n_tasks} {'tasks' if n_tasks > 1 else 'task'}", style="bold"
         )
         out.print(_table(table))
-        matrices = agreement(answered.usual)
+        matrices = family_agreements(answered.usual)
         for name, matrix in matrices.items():
             out.print(f"Agreement · {name} (tau)", style="bold")
             out.print(_matrix(matrix))
@@ -101,7 +102,7 @@ def _tell(runs: list[Condition], summaries: Mapping[str, Summary], csv: Path | N
             table.to_csv(csv, index=False)
             out.print(f"Written: {csv}", soft_wrap=True)
         if figure is not None:
-            out.print(f"Drawn: {draw(matrices, figure)}", soft_wrap=True)
+            out.print(f"Drawn: {draw_agreement(matrices, figure)}", soft_wrap=True)
     for run, summary in summaries.items():
         for (task, reason), struck in summary.failures.items():
             line = f"FAILED ({run}) {task}, {', '.join(struck)}: {reason}"
