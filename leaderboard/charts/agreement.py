@@ -14,7 +14,10 @@ from ..style import INCH, Style
 
 _CELL = 0.36
 """Side of a square where there is room, inches."""
-_LEAST_CELL = 0.05
+_LEAST_SIZE = 3.0
+"""Of names, points."""
+_GAP = 0.05
+"""From names to squares, inches."""
 _TEXT_FROM = 0.24
 """Side from which on numbers are written into the squares, inches."""
 _HEAD, _FOOT, _APART = 0.3, 0.5, 0.15
@@ -41,13 +44,13 @@ def draw_agreement(matrices: Mapping[str, pd.DataFrame], path: Path, style: Styl
     if not matrices:
         raise ValueError("no two metrics are known to agree or to disagree: there is no agreement to draw")
     style = style or Style()
-    letter = style.font_size / 72 * _LETTER
-    names = letter * max(len(str(name)) for matrix in matrices.values() for name in matrix.columns) + 0.05
     matrices = dict(sorted(matrices.items(), key=lambda item: -len(item[1])))
     across = (style.width or _ACROSS) / INCH
-    side = min(_CELL * style.scale, (across - 2 * _APART - names) / max(map(len, matrices.values())))
-    if side < _LEAST_CELL:
-        raise ValueError(f"{across * INCH:.0f} mm are too narrow for these metrics: choose fewer, or more width")
+    longest = max(len(str(name)) for matrix in matrices.values() for name in matrix.columns)
+    side, size = _sizes(across - 2 * _APART - _GAP, max(map(len, matrices.values())), longest, style)
+    if size < _LEAST_SIZE:
+        raise ValueError(f"{across * INCH:.0f} mm are too narrow for these metrics: fewer (--family), or more --width")
+    names = size / 72 * _LETTER * longest + _GAP
     sizes = {title: names + side * len(matrix) for title, matrix in matrices.items()}
     places, width, height = _laid_out(sizes, across)
     width = across if style.width else max(width, 3.2)
@@ -56,7 +59,7 @@ def draw_agreement(matrices: Mapping[str, pd.DataFrame], path: Path, style: Styl
             left, top = places[title]
             extent = len(matrix) * side
             place = ((left + names) / width, 1 - (top + _HEAD + extent) / height, extent / width, extent / height)
-            _draw(figure.add_axes(place), title, matrix, style, side)
+            _draw(figure.add_axes(place), title, matrix, style, side, size)
         told = "Kendall's tau of the explainers' order by two metrics:"
         figure.text(_APART / width, 0.36 / height, told, va="center")
         _draw_scale(figure.add_axes((_APART / width, 0.2 / height, 1.2 / width, 0.08 / height)), style)
@@ -64,6 +67,22 @@ def draw_agreement(matrices: Mapping[str, pd.DataFrame], path: Path, style: Styl
         figure.add_artist(gray)
         figure.text(1.78 / width, 0.24 / height, "not known", va="center")
         return style.save(figure, path)
+
+
+def _sizes(room: float, n: int, longest: int, style: Style) -> tuple[float, float]:
+    """Side of a square, inches, and size of names, points: those of squares smaller than letters are as large as they.
+
+    Args:
+        room: Width for names and squares, inches.
+        n: Squares in a row.
+        longest: Letters of a name.
+        style: The look.
+    """
+    side = min(_CELL * style.scale, (room - style.font_size / 72 * _LETTER * longest) / n)
+    if 72 * side >= style.font_size:
+        return side, style.font_size
+    side = room / (n + _LETTER * longest)
+    return side, min(72 * side, style.font_size)
 
 
 def _laid_out(sizes: Mapping[str, float], across: float) -> tuple[dict[str, tuple[float, float]], float, float]:
@@ -79,7 +98,7 @@ def _laid_out(sizes: Mapping[str, float], across: float) -> tuple[dict[str, tupl
     return places, width, top + row + _FOOT
 
 
-def _draw(axis: Axes, title: str, matrix: pd.DataFrame, style: Style, side: float) -> None:
+def _draw(axis: Axes, title: str, matrix: pd.DataFrame, style: Style, side: float, size: float) -> None:
     values = matrix.to_numpy(dtype=np.float64)
     axis.set_facecolor("0.8")
     axis.imshow(np.ma.masked_invalid(values), cmap=style.signed, vmin=-1, vmax=1)
@@ -89,8 +108,6 @@ def _draw(axis: Axes, title: str, matrix: pd.DataFrame, style: Style, side: floa
                 text = f"{value:.2f}".replace("0.", ".").replace("-", "−")
                 centred: dict[str, Any] = {"ha": "center", "va": "center", "color": _ink(style, value)}
                 axis.text(column, row, text, fontsize=0.85 * style.font_size, **centred)
-    # Names of squares smaller than the letters are written as large as the squares.
-    size = min(style.font_size, 0.95 * side * 72)
     labels = [str(name) for name in matrix.columns]
     axis.set_xticks(range(len(labels)), labels, rotation=90, fontsize=size)
     axis.set_yticks(range(len(labels)), labels, fontsize=size)

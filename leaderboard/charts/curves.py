@@ -55,7 +55,7 @@ def draw_curves(
 def _draw(axis: Axes, curves: Sequence[Curve], appearance: Mapping[str, Look]) -> None:
     for one in curves:
         look = appearance[one.explainer]
-        axis.fill_between(one.removed, one.low, one.high, color=look.colour, alpha=0.15, linewidth=0)
+        axis.fill_between(one.removed, one.low, one.high, color=look.colour, alpha=0.12, linewidth=0)
         axis.plot(one.removed, one.mean, gid=one.explainer, **line(look))
     n = max(one.n_samples for one in curves)
     axis.set_title(f"{curves[0].task}\n{curves[0].metric}, n = {n}", loc="left")

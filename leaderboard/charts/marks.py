@@ -9,7 +9,7 @@ from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.text import Text
+from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
@@ -26,7 +26,7 @@ _LETTER = 0.6
 """Width of a letter, in sizes of the font."""
 _AROUND = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1))
 """Where the name of a point may stand: right of it first."""
-_GAPS = (4.0, 8.0, 14.0, 22.0)
+_GAPS = (4.0, 9.0, 15.0, 22.0, 30.0)
 """From a point to its name, points: further away with a line to it."""
 
 Array = NDArray[np.float64]
@@ -127,23 +127,28 @@ def interval(values: Array) -> Array:
     return np.stack([estimate - low, high - estimate])
 
 
-def name_points(axis: Axes, points: Mapping[str, tuple[float, float]], colours: Mapping[str, str]) -> None:
-    """Write names beside their points where they touch neither other names nor points, from the highest point down.
+def name_points(
+    axis: Axes, points: Mapping[str, tuple[float, float]], colours: Mapping[str, str], others: Sequence[Bbox]
+) -> None:
+    """Write names beside their points where they touch neither names nor points, from the highest point down.
 
     Args:
         axis: Its limits do not change any more, nor does its place in the figure.
         points: Name -> x and y, in data.
         colours: Name -> of its text.
+        others: What else they should not touch, pixels.
     """
     places = {name: axis.transData.transform(at) for name, at in points.items()}
     point = axis.figure.dpi / 72
-    taken = [Bbox([at - 3 * point, at + 3 * point]) for at in places.values()]
+    taken = [*others, *(Bbox([at - 3 * point, at + 3 * point]) for at in places.values())]
     for name in sorted(places, key=lambda name: -places[name][1]):
         tried = ((_annotated(axis, name, points[name], colours[name], way, gap)) for gap in _GAPS for way in _AROUND)
         taken.append(_best(axis, tried, taken))
 
 
-def _annotated(axis: Axes, name: str, at: tuple[float, float], colour: str, way: tuple[int, int], gap: float) -> Text:
+def _annotated(
+    axis: Axes, name: str, at: tuple[float, float], colour: str, way: tuple[int, int], gap: float
+) -> Annotation:
     dx, dy = way
     arrow = {"arrowstyle": "-", "color": colour, "linewidth": 0.4, "shrinkA": 0, "shrinkB": 2}
     return axis.annotate(
@@ -158,12 +163,12 @@ def _annotated(axis: Axes, name: str, at: tuple[float, float], colour: str, way:
     )
 
 
-def _best(axis: Axes, tried: Iterator[Text], taken: Sequence[Bbox]) -> Bbox:
+def _best(axis: Axes, tried: Iterator[Annotation], taken: Sequence[Bbox]) -> Bbox:
     """Keeps the first of the texts that touches nothing, else that which touches least; where it stands."""
     within = axis.get_window_extent()
     kept, box, least = None, Bbox.null(), np.inf
     for text in tried:
-        # Of an annotation it would be that of its line, too.
+        text.get_window_extent()  # settles where it is; the line is within, too
         own = Text.get_window_extent(text)
         touched = sum(_shared(own, other) for other in taken) + 4 * (own.width * own.height - _shared(own, within))
         if touched < least - 1:

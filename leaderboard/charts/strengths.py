@@ -57,7 +57,7 @@ def _draw(axis: Axes, change: Change, appearance: Mapping[str, Look]) -> None:
         if len(own):
             places = [words.index(word) for word in own.index]
             low, mean, high = own[["low", "mean", "high"]].to_numpy(dtype=np.float64).T
-            axis.fill_between(places, low, high, color=look.colour, alpha=0.15, linewidth=0)
+            axis.fill_between(places, low, high, color=look.colour, alpha=0.12, linewidth=0)
             axis.plot(places, mean, gid=name, **{**marker(look), **line(look)})
     higher = "higher" if bool(change.rows.higher_is_better.iloc[0]) else "lower"
     axis.set_xticks(range(len(words)), words)

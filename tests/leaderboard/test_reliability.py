@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from leaderboard.family_agreement import agreement, draw, with_others
+from leaderboard.agreement import family_agreements, with_others
+from leaderboard.charts.agreement import draw_agreement
 from leaderboard.record import Results
 from leaderboard.reliability import (
     BLIND,
@@ -210,7 +211,7 @@ def test_retest_is_the_mean_of_spearman_over_samples() -> None:
 
 def test_agreement_is_kendalls_tau_averaged_over_tasks() -> None:
     results = _trials().usual
-    matrix = agreement(results)["faithfulness"]
+    matrix = family_agreements(results)["faithfulness"]
     assert list(matrix.columns) == ["blind", "good", "low"]
     assert matrix.loc["good", "low"] == 1  # a lower score of `low` is better, and the order that of `good`
     np.testing.assert_allclose(np.diag(matrix), 1)
@@ -226,14 +227,14 @@ def test_agreement_is_kendalls_tau_averaged_over_tasks() -> None:
 
 
 def test_metrics_without_scores_agree_with_nobody() -> None:
-    assert set(agreement(_trials().usual)) == {"faithfulness", "complexity"}
+    assert set(family_agreements(_trials().usual)) == {"faithfulness", "complexity"}
 
 
 def test_agreement_is_drawn(tmp_path: Path) -> None:
-    path = draw(agreement(_trials().usual), tmp_path / "new" / "tau.png")
+    path = draw_agreement(family_agreements(_trials().usual), tmp_path / "new" / "tau.png")
     assert path.stat().st_size > 5_000
-    with pytest.raises(ValueError, match="no family has two metrics"):
-        draw({}, path)
+    with pytest.raises(ValueError, match="there is no agreement to draw"):
+        draw_agreement({}, path)
 
 
 def test_a_choice_leaves_the_rest_of_the_folder_out() -> None:
