@@ -22,6 +22,8 @@ LARGEST = 128
 _QUALITY = 78
 
 Array = NDArray[Any]
+Place = tuple[Path, int, str]
+"""Folder of maps, place of a sample in its files, name of the sample."""
 
 
 @dataclass(frozen=True)
@@ -71,15 +73,35 @@ def exhibits(results: Path, task: str, samples: pd.DataFrame, order: Sequence[st
     Raises:
         ValueError: a file cannot be read; the message names it.
     """
-    known = samples[samples.task == task].drop_duplicates("sample").set_index("sample") if len(samples) else samples
+    known = _known(samples, task)
+    chosen = _in_turn(list(_kept(results, task).values()), known)[:n_images]
+    return _shown(chosen, known, order)
+
+
+def exhibits_of(
+    results: Path, task: str, samples: pd.DataFrame, order: Sequence[str], wanted: Collection[str]
+) -> dict[str, Exhibit]:
+    """Sample -> its exhibit: as `exhibits`, of the wanted samples of a task of which maps were kept."""
+    kept = _kept(results, task)
+    chosen = [kept[name] for name in wanted if name in kept]
+    return {one.sample: one for one in _shown(chosen, _known(samples, task), order)}
+
+
+def _known(samples: pd.DataFrame, task: str) -> pd.DataFrame:
+    """What is known of the task's samples, by name."""
+    return samples[samples.task == task].drop_duplicates("sample").set_index("sample") if len(samples) else samples
+
+
+def _kept(results: Path, task: str) -> dict[str, Place]:
+    """Sample -> where its image is; of a sample in two shards the last."""
     folders = sorted((results / task).glob("*/attributions"))
-    kept = [(folder, index, name) for folder in folders for index, name in enumerate(_ids(folder))]
-    kept = list({name: (folder, index, name) for folder, index, name in kept}.values())
-    chosen = _in_turn(kept, known)
+    return {name: (folder, index, name) for folder in folders for index, name in enumerate(_ids(folder))}
+
+
+def _shown(chosen: Sequence[Place], known: pd.DataFrame, order: Sequence[str]) -> list[Exhibit]:
     found: list[Exhibit] = []
-    for folder in folders:
-        wanted = {index: name for of, index, name in chosen[:n_images] if of == folder}
-        found += _exhibits(folder, wanted, known, order)
+    for folder in dict.fromkeys(folder for folder, *_ in chosen):
+        found += _exhibits(folder, {index: name for of, index, name in chosen if of == folder}, known, order)
     places = {name: at for at, (_, _, name) in enumerate(chosen)}
     return sorted(found, key=lambda one: places[one.sample])
 
@@ -90,8 +112,8 @@ def legend() -> str:
     return f"linear-gradient(to right, {', '.join(stops)})"
 
 
-def _in_turn(kept: Sequence[tuple[Path, int, str]], known: pd.DataFrame) -> list[tuple[Path, int, str]]:
-    groups: dict[str, list[tuple[Path, int, str]]] = {}
+def _in_turn(kept: Sequence[Place], known: pd.DataFrame) -> list[Place]:
+    groups: dict[str, list[Place]] = {}
     for one in kept:
         outcome = str(known.outcome.get(one[2], "")) if "outcome" in known else ""
         groups.setdefault(outcome, []).append(one)

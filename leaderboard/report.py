@@ -7,26 +7,22 @@ Content-Security-Policy lets no request leave, and runs no script but those, eac
 slip into the page as markup, it would still not be run. Same records, same page: there is no date in it.
 """
 
-import base64
-import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from . import plots, record, verdict
 from .agreement import LEAST_EXPLAINERS, Agreement, agreements
 from .gallery import Exhibit, exhibits, legend
-from .layout import LEGEND, number
+from .layout import LEGEND
 from .looks import looks
 from .origins import Origins, origins
+from .page import environment, inline, part, policy
 from .plots import Plot
 from .record import Results, Status
 from .removal import removal_curves
@@ -37,8 +33,6 @@ from .tabulation import Tabulated, of_block, of_summary, per_task
 
 N_IMAGES = 4
 """Of a task, in the gallery, unless asked otherwise."""
-
-_PARTS = "templates"
 
 
 @dataclass(frozen=True)
@@ -96,34 +90,37 @@ def report(results: Path, told: Told, n_images: int = N_IMAGES) -> str:
     agreed = agreements(table)
     drawn = _plots(found, table, agreed, results)
     tasks = _task_sections(results, records, found, table, told, n_images)
-    scripts = [_inline(get_plotlyjs()), _inline(_part("vendor/dataTables.min.js")), _inline(_part("report.js"))]
-    page = _environment().get_template("report.html")
-    return page.render(
-        policy=_policy(scripts),
-        style=_inline(_part("report.css")),
-        scripts=scripts,
-        data={"plots": {name: one.content() for name, one in drawn.items()}, "scores": _rows(table)},
-        found=found,
-        title=Summary(found).title.removeprefix("Summary · "),
-        summary=of_summary(found, "Leaderboard"),
-        notes=Summary(found).notes(),
-        summary_legend=Summary(found).legend(),
-        table_legend=LEGEND,
-        verdicts=verdict.verdicts(found),
-        costs={name: verdict.cost(found, name) for name in found.explainers.names},
-        cheapest=verdict.cheapest(found, found.explainers.ranked),
-        cheapest_of=lambda names: verdict.cheapest(found, names),
-        fronts={column.column: verdict.front(found, column) for column in found.columns},
-        plots=drawn,
-        agreements=agreed,
-        least_explainers=LEAST_EXPLAINERS,
-        tasks=tasks,
-        choices=_choices(table),
-        scale=Markup(legend()),  # made of numbers
-        origins=_origins(results),
-        told=told,
-        metrics=_metrics(table),
-        omissions=_omissions(table),
+    scripts = [inline(get_plotlyjs()), inline(part("vendor/dataTables.min.js")), inline(part("report.js"))]
+    return (
+        environment()
+        .get_template("report.html")
+        .render(
+            policy=policy(scripts),
+            style=inline(part("report.css")),
+            scripts=scripts,
+            data={"plots": {name: one.content() for name, one in drawn.items()}, "scores": _rows(table)},
+            found=found,
+            title=Summary(found).title.removeprefix("Summary · "),
+            summary=of_summary(found, "Leaderboard"),
+            notes=Summary(found).notes(),
+            summary_legend=Summary(found).legend(),
+            table_legend=LEGEND,
+            verdicts=verdict.verdicts(found),
+            costs={name: verdict.cost(found, name) for name in found.explainers.names},
+            cheapest=verdict.cheapest(found, found.explainers.ranked),
+            cheapest_of=lambda names: verdict.cheapest(found, names),
+            fronts={column.column: verdict.front(found, column) for column in found.columns},
+            plots=drawn,
+            agreements=agreed,
+            least_explainers=LEAST_EXPLAINERS,
+            tasks=tasks,
+            choices=_choices(table),
+            scale=Markup(legend()),  # made of numbers
+            origins=_origins(results),
+            told=told,
+            metrics=_metrics(table),
+            omissions=_omissions(table),
+        )
     )
 
 
@@ -224,57 +221,3 @@ def _alike(rows: pd.DataFrame) -> dict[tuple[str, ...], tuple[str, ...]]:
 
 def _origins(results: Path) -> Origins:
     return origins(record.heads(results))
-
-
-def _part(name: str) -> str:
-    return files(__package__).joinpath(_PARTS, name).read_text(encoding="utf-8")
-
-
-def _inline(part: str) -> Markup:
-    """A script or style as it may stand in the page.
-
-    Raises:
-        ValueError: it holds what would end its element, or what a browser would change before it hashes it.
-    """
-    if re.search(r"</(script|style)|<!--|\r|\0", part, re.IGNORECASE):
-        raise ValueError("a script or style of the page cannot be inlined")
-    return Markup(part)  # ours and the libraries'
-
-
-def _policy(scripts: Sequence[str]) -> str:
-    hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(one.encode()).digest()).decode()}'" for one in scripts)
-    return (
-        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader(__package__, _PARTS),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"prose": _prose, "listed": _listed, "broken": _broken, "number": number}
-    return environment
-
-
-def _prose(text: str) -> Markup:
-    """Text of a docstring: what stands in backticks is code."""
-    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # escaped first
-
-
-def _broken(name: str) -> Markup:
-    """A name that may be broken after its underscores."""
-    return Markup("_<wbr>").join(name.split("_"))
-
-
-def _listed(names: Sequence[str], limit: int = 0) -> Markup:
-    """Names as code, "a, b and c"; beyond the limit only their number."""
-    shown = [Markup("<code>{}</code>").format(_broken(name)) for name in names[: limit or None]]
-    if limit and len(names) > limit:
-        shown.append(Markup("{} more").format(len(names) - limit))
-    head = Markup(", ").join(shown[:-1])
-    return Markup(" and ").join([head, shown[-1]]) if head else Markup("").join(shown)

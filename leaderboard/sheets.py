@@ -28,6 +28,8 @@ _LINE = 0.22
 """Height of a row without pictures, inches."""
 _LEAST_CELL = 0.2
 """Below it nothing is seen, inches."""
+_BAR = 1.6
+"""Width of the colours of maps, inches."""
 _SMALL = 5.5 / 7
 """Size of captions over that of titles."""
 _SIDE = 0.96
@@ -92,7 +94,8 @@ def sheet(
         cell = (style.width / INCH - left_of_all) / n_columns
     if cell < _LEAST_CELL:
         raise ValueError(f"{style.width:g} mm are too narrow for {n_columns} pictures in a row: fewer, or more width")
-    bottom = _LEGEND * scale if legend or signed else 0.0
+    lines = _foot_lines(left_of_all + n_columns * cell, legend or {}, signed, scale)
+    bottom = _LEGEND * scale * lines
     names = [wrapped(heading, int(14 * cell / scale)) for heading in headings]
     top = 0.12 * scale * max((name.count("\n") + 1 for name in names), default=0)
     captions = [[wrapped(tile.caption, int(21 * cell / scale)) for tile in row.tiles] for row in rows]
@@ -103,10 +106,12 @@ def sheet(
         figure = Figure(figsize=(width, height))
         _fill(figure, rows, captions, heights, cell, names, style)
         if signed:
-            _draw_scale(figure, width, height, style)
+            _draw_scale(figure, width, height, style, above=_LEGEND * scale * (lines - 1))
         if legend:
             handles = [Line2D([], [], color=colour, label=meaning) for colour, meaning in legend.items()]
-            figure.legend(handles=handles, ncols=len(handles), loc="lower right" if signed else "lower center")
+            figure.legend(
+                handles=handles, ncols=len(handles), loc="lower right" if lines == 1 and signed else "lower center"
+            )
         return style.save(figure, path)
 
 
@@ -193,11 +198,18 @@ def _draw(axis: Axes, tile: Tile, caption: str, size: float) -> None:
     axis.set_xlabel(caption, fontsize=size, labelpad=1.5)
 
 
-def _draw_scale(figure: Figure, width: float, height: float, style: Style) -> None:
-    """The colours of maps and what they say, at the foot of the sheet."""
+def _foot_lines(width: float, legend: Mapping[str, str], signed: bool, scale: float) -> int:
+    """Whether the colours of maps and the legend stand beside each other, or, where it is narrow, in two lines."""
+    beside = _TITLE + 0.4 + _BAR + 0.5 + sum(0.55 + 0.06 * len(meaning) for meaning in legend.values())
+    return int(signed) + int(bool(legend)) if width < beside * scale else int(signed or bool(legend))
+
+
+def _draw_scale(figure: Figure, width: float, height: float, style: Style, above: float) -> None:
+    """The colours of maps and what they say, at the foot of the sheet, so much above its end (inches)."""
     scale = style.scale
-    left, foot = (_TITLE + 0.4) * scale, 0.17 * scale
-    axis = figure.add_axes((left / width, foot / height, min(1.6, width - left - 0.4) / width, 0.07 * scale / height))
+    left, foot = (_TITLE + 0.4) * scale, 0.17 * scale + above
+    room = min(_BAR * scale, width - left - 0.4 * scale)
+    axis = figure.add_axes((left / width, foot / height, room / width, 0.07 * scale / height))
     bar = figure.colorbar(
         ScalarMappable(Normalize(-1, 1), style.signed), cax=axis, orientation="horizontal", ticks=[-1, 0, 1]
     )

@@ -7,11 +7,20 @@ import typer
 
 from leaderboard import record
 from leaderboard.comparison import compare_explainers
+from leaderboard.comparison_html import comparison_html
 from leaderboard.comparison_page import ComparisonPage, render_comparison
 from leaderboard.disagreements import disagreement_sheet
 
 from ..errors import UserError
 from .console import Results, err, names, out, told
+
+FORMATS: dict[str, Literal["text", "markdown", "csv", "latex", "html"]] = {
+    ".txt": "text",
+    ".md": "markdown",
+    ".csv": "csv",
+    ".tex": "latex",
+    ".html": "html",
+}
 
 
 def compare(
@@ -25,17 +34,52 @@ def compare(
         Path | None,
         typer.Option(metavar="FILE", help="Draw the samples on which they disagree most: .png, .pdf or .svg."),
     ] = None,
-    format: Annotated[Literal["text", "markdown", "csv", "latex"], typer.Option()] = "text",
+    format: Annotated[
+        Literal["text", "markdown", "csv", "latex", "html"] | None,
+        typer.Option(help="Without it what the ending of --out says, else text."),
+    ] = None,
+    out_file: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write it there: .txt, .md, .csv, .tex or .html.")
+    ] = None,
 ) -> None:
     """Compare explainers in a results folder: which is better at what, and is that more than chance?"""
     if pictures is not None and pictures.suffix not in (".png", ".pdf", ".svg"):
         raise UserError(f"--pictures {pictures}: give it the ending .png, .pdf or .svg")
+    chosen = format or _format_of(out_file)
+    if chosen == "html" and out_file is None:
+        raise UserError("--format html: say where to write the page, --out FILE.html")
     with told():
-        found = compare_explainers(record.load(results), explainers, names(tasks), names(family), names(outcome))
-        if format == "text":
+        records = record.load(results)
+        found = compare_explainers(records, explainers, names(tasks), names(family), names(outcome))
+        if out_file is None and chosen == "text":
             out.print(ComparisonPage(found, details))
         else:
-            typer.echo(render_comparison(found, format, details=details), nl=False)
+            if chosen == "html":
+                text = comparison_html(found, results, records.samples, details)
+            else:
+                text = render_comparison(found, chosen, details=details)
+            _give(text, out_file)
         if pictures is not None:
             disagreement_sheet(results, found.disagreements, explainers, pictures)
             err.print(f"Drawn: {pictures} ({len(found.disagreements)} rows)", soft_wrap=True)
+
+
+def _format_of(path: Path | None) -> Literal["text", "markdown", "csv", "latex", "html"]:
+    """
+    Raises:
+        UserError: no format has this ending.
+    """
+    if path is None:
+        return "text"
+    if path.suffix not in FORMATS:
+        raise UserError(f"--out {path}: give it the ending {', '.join(FORMATS)}, or say --format")
+    return FORMATS[path.suffix]
+
+
+def _give(text: str, path: Path | None) -> None:
+    if path is None:
+        typer.echo(text, nl=False)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8", newline="")
+    err.print(f"Written: {path}", soft_wrap=True)

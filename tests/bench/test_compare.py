@@ -37,12 +37,29 @@ def test_verdicts_pictures_and_formats(bench, results, tmp_path):
     assert "weights a" in bench("compare", "weights", "noise", "edges", "--results", results).out
 
 
+def test_a_file_is_written_in_the_format_of_its_ending(bench, results, tmp_path):
+    marks = {".html": "<!doctype html>", ".md": "- **overall**", ".csv": "task,category,", ".txt": "runtime"}
+    for ending, mark in marks.items():
+        path = tmp_path / "new" / f"apart{ending}"
+        answer = bench("compare", "weights", "noise", "--results", results, "--out", path)
+        assert answer.status == 0, answer.err
+        assert answer.out == ""
+        assert f"Written: {path}" in answer.err
+        assert mark in path.read_text(encoding="utf-8")
+    page = (tmp_path / "new" / "apart.html").read_text(encoding="utf-8")
+    assert 'alt="Map by weights"' in page
+    bench("compare", "weights", "noise", "--results", results, "--out", tmp_path / "page.txt", "--format", "html")
+    assert (tmp_path / "page.txt").read_text(encoding="utf-8") == page
+
+
 WRONG = [
     (("weights", "noize"), "no record of noize: did you mean noise"),
     (("weights",), "two different explainers"),
     (("weights", "noise", "--tasks", "toi"), "no task toi"),
     (("weights", "noise", "--pictures", "x.gif"), "--pictures x.gif"),
     (("weights", "noise", "--family", "runtime"), "no score in common"),
+    (("weights", "noise", "--out", "x.doc"), "--out x.doc"),
+    (("weights", "noise", "--format", "html"), "--out FILE.html"),
 ]
 
 
@@ -73,3 +90,55 @@ def test_the_critical_difference_diagram_is_drawn(bench, results, tmp_path):
         (("--out", "x.png", "--family", "y"), "family y"),
     ):
         assert complaint in bench("figure", "cd", "--results", results, *arguments).err
+
+
+CHARTS = {
+    "pareto": ("--family", "overall,localization"),
+    "ranks": (),
+    "cd": (),
+}
+
+
+def test_charts_are_drawn_as_wide_as_asked_for(bench, results, tmp_path):
+    for name, arguments in CHARTS.items():
+        path = tmp_path / f"{name}.png"
+        answer = bench(
+            *("figure", name, "--results", results, "--out", path, "--width", 160, "--dpi", 60),
+            *("--font", "DejaVu Serif", "--font-size", 6, *arguments),
+        )
+        assert answer.status == 0, answer.err
+        assert answer.out == f"Drawn: {path}\n"
+        assert imread(path).shape[1] == pytest.approx(160 / 25.4 * 60, abs=1)
+
+
+def test_charts_of_the_showcase(bench, showcase, tmp_path):
+    for name, arguments in (
+        ("strengths", ("--metrics", "rot*")),
+        ("curves", ("--metrics", "deletion", "--explainers", "good,bad")),
+        ("agreement", ("--colours", "PuOr", "--tasks", "phantom_spots")),
+        ("agreement", ("--by-family",)),
+    ):
+        path = tmp_path / f"{name}.pdf"
+        answer = bench("figure", name, "--results", showcase.folder, "--out", path, *arguments)
+        assert answer.status == 0, answer.err
+        assert path.read_bytes()[:4] == b"%PDF"
+        assert ("--explainers chooses" in answer.out) == (name == "strengths")
+
+
+NO_CHARTS = [
+    (("strengths",), "rotation_mild,rotation,rotation_strong"),
+    (("agreement", "--family", "localization"), "no agreement to draw"),
+    (("ranks", "--font", "DejaVu Sanz"), "did you mean DejaVu Sans"),
+    (("agreement", "--cmap", "RdBuu"), "did you mean RdBu"),
+    (("pareto", "--family", "beauty"), "no ranked family beauty"),
+    (("curves", "--explainers", "weigths"), "no record of weigths: there are weights"),
+    (("ranks", "--tasks", "toi"), "no task toi"),
+]
+
+
+def test_what_cannot_be_charted_is_one_line(bench, results, tmp_path):
+    for arguments, complaint in NO_CHARTS:
+        answer = bench("figure", *arguments, "--results", results, "--out", tmp_path / "x.png")
+        assert answer.status == 2
+        assert complaint in answer.err
+        assert answer.err.count("\n") == 1

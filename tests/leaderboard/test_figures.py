@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib import colormaps
 from matplotlib.image import imread
 
-from leaderboard.figures import attribution_grids, grid
+from leaderboard.figures import attribution_grids, grid, map_tile
 
 N, SIDE = 3, 16
 RNG = np.random.default_rng(0)
@@ -40,6 +41,15 @@ def test_grid_shows_the_sign_and_leaves_nothing_white(tmp_path: Path) -> None:
     ]
     assert count[0] > 5000
     assert count[1] < -5000
+
+
+def test_maps_have_the_colours_that_are_asked_for() -> None:
+    image, attribution = np.ones((3, 2, 2)), np.array([[1.0, -1.0], [1.0, -1.0]])
+    for name in ("RdBu_r", "PuOr"):
+        colours = colormaps[name]
+        tile = map_tile(attribution, image, colours=colours).image
+        assert tile[:, 0, 0] == pytest.approx(colours(1.0)[:3])
+        assert tile[:, 0, 1] == pytest.approx(colours(0.0)[:3])
 
 
 @pytest.mark.parametrize(

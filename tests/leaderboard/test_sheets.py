@@ -7,6 +7,7 @@ import pytest
 from matplotlib.image import imread
 
 from leaderboard.sheets import EVIDENCE, SHORTCUT, Row, Tile, sheet, wrapped
+from leaderboard.style import Style
 
 SIDE = 96
 RED, BLUE = np.zeros((3, SIDE, SIDE)), np.zeros((3, SIDE, SIDE))
@@ -84,3 +85,28 @@ def test_what_does_not_fit_is_named(rows: list[Row], message: str, tmp_path: Pat
 def test_titles_are_broken_where_they_may_be() -> None:
     assert wrapped("chest_xray_pneumonia_cnn", 12) == "chest_xray_\npneumonia_\ncnn"
     assert wrapped("phantoms: a\nreal", 20) == "phantoms: a\nreal"
+
+
+@pytest.mark.parametrize("width", [60.0, 180.0])
+def test_a_sheet_is_as_wide_as_asked_for(tmp_path, width):
+    rows = [Row("title", [Tile(RED, "caption")] * 4), Row("a line", [])]
+    style = Style(width=width, dpi=100)
+    image = pixels(sheet(rows, tmp_path / "sheet.png", {EVIDENCE: "evidence"}, signed=True, style=style))
+    assert image.shape[1] == pytest.approx(width / 25.4 * 100, abs=1)
+
+
+def test_a_sheet_too_narrow_for_its_pictures_is_one_line(tmp_path):
+    with pytest.raises(ValueError, match="60 mm are too narrow for 20 pictures in a row"):
+        sheet([Row("", [Tile(RED)] * 20)], tmp_path / "sheet.png", style=Style(width=60))
+
+
+def test_scale_and_legend_stand_in_two_lines_where_it_is_narrow(tmp_path):
+    rows = [Row("", [Tile(RED)] * 3)]
+    heights = []
+    for n_legend in (0, 1):
+        legend = dict([(EVIDENCE, "evidence"), (SHORTCUT, "shortcut")][: 2 * n_legend])
+        path = sheet(rows, tmp_path / "sheet.png", legend, signed=True, style=Style(width=90, dpi=100))
+        heights.append(pixels(path).shape[0])
+    wide = [pixels(sheet([Row("", [Tile(RED)] * 8)], tmp_path / "x.png", one, signed=True)) for one in (None, legend)]
+    assert heights[1] == pytest.approx(heights[0] + 30, abs=1)
+    assert wide[0].shape == wide[1].shape
