@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from .figures import map_tile
 from .sheets import bare, wrapped
+from .style import Style
 
 BOX = "#ffb000"
 """Colour of the frame about the first patch, in its image."""
@@ -78,9 +78,14 @@ def concept_sheet(rows: Sequence[ConceptRow], title: str, path: Path, dpi: int =
     groups = [(layer, list(members)) for layer, members in groupby(rows, key=lambda row: row.layer)]
     width = _TITLE + (2 + n_patches) * (_SIDE + _GAP) + _APART
     height = _TOP + len(groups) * _HEADING + len(rows) * (_SIDE + _CAPTION) + _BOTTOM
-    figure = Figure(figsize=(width, height))
-    FigureCanvasAgg(figure)
-    page = _Page(figure, width, height)
+    style = Style(dpi=dpi)
+    with style.context():
+        figure = Figure(figsize=(width, height))
+        _fill(_Page(figure, width, height), groups, title)
+        return style.save(figure, path)
+
+
+def _fill(page: "_Page", groups: Sequence[tuple[str, Sequence[ConceptRow]]], title: str) -> None:
     page.write(_GAP, 0.16, title, size=9, weight="bold")
     for column, head in enumerate(("strongest image", "its heat map", "patches where it is strongest")):
         page.write(page.left(column), _TOP - 0.1, head, size=7.5)
@@ -92,10 +97,7 @@ def concept_sheet(rows: Sequence[ConceptRow], title: str, path: Path, dpi: int =
             page.draw(row, top)
             top += _SIDE + _CAPTION
     legend = "red: speaks for the class   blue: against it   white: nothing   frame: the first patch"
-    page.write(page.left(0), height - 0.12, legend, size=7)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=dpi)
-    return path
+    page.write(page.left(0), page.height - 0.12, legend, size=7)
 
 
 class _Page:
