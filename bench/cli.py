@@ -19,6 +19,7 @@ from .commands.lungs import lungs
 from .commands.metrics import metrics
 from .commands.profile import profile
 from .commands.run import run
+from .commands.study import study
 from .commands.table import table
 from .commands.train import train
 from .errors import UserError
@@ -39,6 +40,7 @@ app.command()(table)
 app.command()(metrics)
 app.command("leaderboard", hidden=True)(table)
 app.command()(compare)
+app.add_typer(study, name="study")
 app.command()(train)
 app.command()(evaluate)
 app.command()(concepts)
