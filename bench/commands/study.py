@@ -84,7 +84,7 @@ def augmentation(
     tasks: Pairs = studies.CHANGES,
     chosen_metrics: Metrics = studies.LOOKED_AT,
     explainers: Patterns = studies.EXPLAINERS,
-    samples: Samples = 16,
+    samples: Samples = 32,
     batch_size: BatchSize = 16,
     device: Device = "auto",
     seed: Seed = 0,

@@ -4,6 +4,7 @@ Networks of one data set, each with its accuracy on the held-out part and the lo
 network. Spearman's correlation over them, with what is not known of it: other samples, and other networks.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import permutations
@@ -30,7 +31,8 @@ _SEED = 20240229
 LEGEND = (
     "rho: Spearman's correlation over the networks of accuracy and mean localization. Its intervals, 95 %, by drawing "
     "again the samples (of the maps; the accuracy by its binomial error) and the networks. p: permutation test over "
-    "networks, Holm over explainers. right only: rho of decisions that are right. best less worst: localization of "
+    "networks, Holm over explainers. right only: rho by the decisions that are right (of a control: what that "
+    "choice of samples does alone). best less worst: localization of "
     "the network with the highest accuracy less that with the lowest, on the same samples, with its interval and a "
     "paired signed-rank test, Holm over explainers. Behind a network's scores stand 95 % intervals over samples."
 )
@@ -227,8 +229,8 @@ def page(study: AccuracyStudy) -> Page:
     headings = {"explainer": [named(row) for row in each(study.table)]}
     numbers = pd.DataFrame([_cells(row) for _, row in study.table.iterrows()])
     limits = (
-        f"{n} networks are few: with so many the least p-value of a correlation is {study.least_p:.2g}, before Holm. "
-        "Epochs of one training are not independent networks, and neither are networks trained on the same images.",
+        f"{n} networks of one data set say nothing of other data sets, and networks that were trained on the same "
+        "images are not independent; epochs of one training are so least of all.",
         "A correlation is no cause: what makes a network classify better may also make its maps lie elsewhere.",
         "Accuracy is that of the held-out part, localization that of the explained samples, with a mask, alone.",
         "A wrong decision is explained for the wrong class: see the column of those that are right.",
@@ -247,6 +249,13 @@ def _verdicts(study: AccuracyStudy) -> Iterator[str]:
             f"Too few networks to tell: {n}, and even the same order by accuracy and by localization has p = "
             f"{study.least_p:.2g} for one of {len(ranked)} explainers. What follows is a description."
         )
+    trainings = Counter(task.partition("@")[0] for task in study.accuracies)
+    for training, n_epochs in trainings.items():
+        if n_epochs > 1:
+            yield (
+                f"{n_epochs} of the {n} networks are epochs of one training, {training}: p-values and intervals count "
+                "them as networks of their own, so they are too good."
+            )
     known = ranked[ranked.rho.notna()]
     higher, lower = (known[(known.p_value < LEVEL) & (sign * known.rho > 0)] for sign in (1, -1))
     for word, rows in (("better", higher), ("worse", lower)):
@@ -313,7 +322,9 @@ def _networks(study: AccuracyStudy) -> pd.DataFrame:
 
 
 def _beneath(low: float, high: float, n_digits: int) -> str:
-    return "" if np.isnan(low) else f"\n{low:.{n_digits}f}–{high:.{n_digits}f}"
+    if np.isnan(low):
+        return ""
+    return "\n" + f"{low:.{n_digits}f}–{high:.{n_digits}f}".replace("0.", ".")
 
 
 def draw(study: AccuracyStudy, path: Path) -> Path:

@@ -95,6 +95,7 @@ def page(study: CompositeStudy) -> Page:
 def _verdicts(study: CompositeStudy) -> Iterator[str]:
     for name, found in study.columns.items():
         yield f"{name}: {_verdict(found, study.favourite)}"
+    yield f"By family of metrics: {_leaders(study.columns[ALL])}."
     if study.without:
         winners = {family: _ranked(found)[0] for family, found in study.without.items()}
         usual = _ranked(study.columns[ALL])[0]
@@ -108,6 +109,15 @@ def _verdicts(study: CompositeStudy) -> Iterator[str]:
     )
 
 
+def _leaders(found: Standings) -> str:
+    """Who has the best mean rank in each family."""
+    told = []
+    for column in found.columns[1:]:
+        ranks = np.nan_to_num(column.mean_rank[: found.explainers.n_ranked, 0], nan=np.inf)
+        told.append(f"{found.explainers.names[int(ranks.argmin())]} leads in {column.column}")
+    return listed(told)
+
+
 def _verdict(found: Standings, favourite: str) -> str:
     column = found.columns[0]
     ranked = _ranked(found)
@@ -118,7 +128,7 @@ def _verdict(found: Standings, favourite: str) -> str:
     names = found.explainers.ranked
     apart = column.over_samples.separable(found.explainers.n_ranked)
     with_best = [name for name in ranked[1:] if not apart[names.index(best), names.index(name)]]
-    told += f"; cannot be told apart from {listed(with_best)}" if with_best else ", significantly ahead of every other"
+    told += f"; cannot be told apart from {_some(with_best)}" if with_best else ", significantly ahead of every other"
     if favourite == best:
         return f"{told}."
     if favourite not in ranked:
@@ -126,6 +136,11 @@ def _verdict(found: Standings, favourite: str) -> str:
     where = "" if favourite in with_best else ", significantly behind the best"
     place = f"{_ordinal(ranked.index(favourite) + 1)} of {len(ranked)}"
     return f"{told}; {favourite} is {place}, mean rank {_rank(column, found, favourite)}{where}."
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first three, and how many more."""
+    return listed(names if len(names) <= 4 else [*names[:3], f"{len(names) - 3} more"])
 
 
 def _ordinal(place: int) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from os.path import commonprefix
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,13 @@ class Page:
             yield Text(f"\n{heading}", style="bold")
             table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
             for index, column in enumerate(frame.columns):
-                table.add_column(Text(str(column)), justify="right" if index else "left", overflow="fold")
+                first = index == 0
+                table.add_column(
+                    Text(str(column)),
+                    justify="left" if first else "right",
+                    overflow="fold",
+                    min_width=14 if first else 0,
+                )
             for row in frame.itertuples(index=False):
                 table.add_row(*map(Text, row))
             yield table
@@ -123,8 +129,10 @@ def shortened(names: Sequence[str]) -> list[str]:
     >>> shortened(["phantom_mri_vgg16", "phantom_mri_resnet18"]), shortened(["phantom_mri"])
     (['vgg16', 'resnet18'], ['phantom_mri'])
     """
-    common = commonprefix(list(names)).rpartition("_")[0] if len(names) > 1 else ""
-    return [name.removeprefix(f"{common}_") for name in names]
+    words = [name.split("_") for name in names]
+    alike = takewhile(lambda column: len(set(column)) == 1, zip(*(of_name[:-1] for of_name in words), strict=False))
+    n_common = len(list(alike)) if len(names) > 1 else 0
+    return ["_".join(of_name[n_common:]) for of_name in words]
 
 
 def each(frame: pd.DataFrame) -> list[Any]:

@@ -171,7 +171,7 @@ def _above_controls(ranked: Sequence[Array], controls: Sequence[Array], units: N
 
 def page(study: ShortcutStudy) -> Page:
     """The study in words and tables."""
-    verdicts = [("", (study.too_few,))] if study.too_few else []
+    verdicts: list[tuple[str, tuple[str, ...]]] = [("", (study.too_few,))] if study.too_few else []
     tables = []
     for pair in study.pairs:
         mine = ((study.table.shortcut == pair.shortcut) & (study.table.honest == pair.honest)).to_numpy()

@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from ..record import Results
 from ..signed_rank import compare, least_n
 from ..statistics import LEVEL, holm, intervals
-from .page import Page, each, interval, listed, named, p_cell, paper, signed, value
+from .page import Page, each, interval, listed, named, paper, signed
 from .scores import column, means_of_units, of_task, samples_of, units_of, who
 
 LEGEND = (
-    "Means over the samples for which both networks explain the same class; difference: with the change less without, "
-    "its 95 % bootstrap interval over samples; p: paired signed-rank test, two-sided, Holm over the explainers' rows; "
-    "effect: matched-pairs rank-biserial, from -1 (lower on every sample) to 1. A control knows nothing of the "
-    "network: where it moves, the images have changed."
+    "Means over the samples for which both networks explain the same class (and on which the metric is defined), "
+    "without → with; beneath, the difference with its 95 % bootstrap interval over samples. *: significant (paired "
+    "signed-rank test, two-sided, Holm over the explainers' rows of a change; controls uncorrected). A control knows "
+    "nothing of the network: where it moves, the images have changed."
 )
 LIMITS = (
     "It speaks of other samples of these tasks, not of other trainings: there is one network of each kind, and two "
@@ -49,13 +49,13 @@ class TrainingStudy:
 
     changes: tuple[Change, ...]
     table: pd.DataFrame
-    """without, changed, metric, explainer, control, n, mean_without, mean_changed, difference, low, high, p_value (Holm
-    over the rows of explainers; of controls not corrected), effect."""
+    """without, changed, metric, explainer, control, n, n_units (patients, where they are known), mean_without,
+    mean_changed, difference, low, high, p_value (Holm over the rows of explainers of a change; of controls not
+    corrected), effect, too_few (whether no test of the row can reject, whatever the scores)."""
     n_alike: Mapping[Change, tuple[int, int]]
     """Samples for which both networks explain the same class, and samples in common."""
     same_images: Mapping[Change, bool | None]
     """Whether the two tasks show the very same images; None: not known."""
-    too_few: str
 
     def significant(self) -> pd.Series:
         """Whether each row's difference is, after correction; controls by their own p-value."""
@@ -79,21 +79,25 @@ def training_study(
     Raises:
         ValueError: two tasks share no sample for which both networks explain the same class, or no score.
     """
-    rows: list[dict[str, object]] = []
-    alike = {}
+    alike, tables = {}, []
     for change in changes:
         names, n_common = _alike(results, change)
         alike[change] = (len(names), n_common)
-        rows += _rows(results, change, metrics, names)
-    if not rows:
-        raise ValueError("these tasks have no score in common: run them with the same explainers and metrics")
-    table = pd.DataFrame(rows)
-    ranked = ~table.control.to_numpy(dtype=bool)
-    table.loc[ranked, "p_value"] = holm(table.p_value.to_numpy(dtype=np.float64)[ranked])
-    n, needed = int(table.n_units[ranked].max()) if ranked.any() else 0, least_n(max(int(ranked.sum()), 1), LEVEL)
-    too_few = f"too few samples: {n}, and {ranked.sum()} comparisons need at least {needed}" if n < needed else ""
+        rows = pd.DataFrame(list(_rows(results, change, metrics, names)))
+        if rows.empty:
+            raise ValueError(f"{change.without} and {change.changed} have no score in common: choose other --metrics")
+        tables.append(_corrected(rows))
     known = dict.fromkeys(changes) | dict(same_images or {})
-    return TrainingStudy(tuple(changes), table.drop(columns="n_units"), alike, known, too_few)
+    return TrainingStudy(tuple(changes), pd.concat(tables, ignore_index=True), alike, known)
+
+
+def _corrected(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a change, p-values of explainers corrected."""
+    ranked = ~rows.control.to_numpy(dtype=bool)
+    p_values = rows.p_value.to_numpy(dtype=np.float64, copy=True)
+    p_values[ranked] = holm(p_values[ranked])
+    needed = np.where(ranked, least_n(max(int(ranked.sum()), 1), LEVEL), least_n(1, LEVEL))
+    return rows.assign(p_value=p_values, too_few=rows.n_units.to_numpy() < needed)
 
 
 def _alike(results: Results, change: Change) -> tuple[pd.Index, int]:
@@ -134,7 +138,7 @@ def _rows(results: Results, change: Change, metrics: Sequence[str], names: pd.In
 
 def page(study: TrainingStudy) -> Page:
     """The study in words and tables."""
-    verdicts = [("", (study.too_few,))] if study.too_few else []
+    verdicts: list[tuple[str, tuple[str, ...]]] = []
     tables = []
     for change in study.changes:
         mine = ((study.table.without == change.without) & (study.table.changed == change.changed)).to_numpy()
@@ -145,7 +149,7 @@ def page(study: TrainingStudy) -> Page:
         images = "" if same is None else f", {'the same' if same else 'not the same'} images and masks"
         first = f"{n_alike} of {n_common} samples are explained for the same class{images}."
         verdicts.append((heading, (first, *_verdicts(rows))))
-        tables.append((heading, pd.DataFrame([_cells(row) for _, row in rows.iterrows()])))
+        tables.append((heading, _table(rows)))
     title = "What does the training change in what the network looks at?"
     return Page(title, tuple(verdicts), tuple(tables), LIMITS, LEGEND)
 
@@ -154,30 +158,42 @@ def _verdicts(rows: pd.DataFrame) -> Iterator[str]:
     for metric, of_metric in rows.groupby("metric", sort=False):
         control = of_metric.control.to_numpy(dtype=bool)
         ranked, moved = of_metric[~control], of_metric[control & of_metric.significant.to_numpy()]
-        parts = []
-        for word, sign in (("higher", 1), ("lower", -1)):
-            there = ranked[ranked.significant & (sign * ranked.difference > 0)]
-            if len(there):
-                told = [
-                    f"{row.explainer} {signed(row.difference)} {interval(row.low, row.high)}" for row in each(there)
-                ]
-                parts.append(f"{word} with {len(there)} of {len(ranked)} explainers ({listed(told)})")
-        line = "; ".join(parts) or f"cannot be told apart by any of {len(ranked)} explainers"
         also = [f"{row.explainer} {signed(row.difference)}" for row in each(moved)]
-        yield f"{metric}: {line}{f'; the images alone move {listed(also)}' if also else ''}."
+        yield f"{metric}: {_verdict(ranked)}{f'; the images alone move {listed(also)}' if also else ''}."
 
 
-def _cells(row: pd.Series) -> dict[str, str]:
-    return {
-        "metric": str(row.metric),
-        "explainer": named(row),
-        "n": str(row.n),
-        "without": value(row.mean_without),
-        "with": value(row.mean_changed),
-        "difference": f"{signed(row.difference)} {interval(row.low, row.high)}",
-        "p": p_cell(row.p_value),
-        "effect": f"{row.effect:+.2f}",
-    }
+def _verdict(ranked: pd.DataFrame) -> str:
+    """Of the explainers by one metric."""
+    parts = []
+    for word, sign in (("higher", 1), ("lower", -1)):
+        there = ranked[ranked.significant & (sign * ranked.difference > 0)]
+        told = [f"{row.explainer} {signed(row.difference)} {interval(row.low, row.high)}" for row in each(there)]
+        if told:
+            parts.append(f"{word} by {len(told)} of {len(ranked)} explainers ({listed(told)})")
+    if parts:
+        return "; ".join(parts)
+    if ranked.too_few.all():
+        directions = " and ".join(
+            f"{word} by {n}"
+            for word, n in (("higher", (ranked.effect == 1).sum()), ("lower", (ranked.effect == -1).sum()))
+            if n
+        )
+        seen = f"; on every one of them {directions} of {len(ranked)} explainers" if directions else ""
+        return f"too few samples to tell, {ranked.n_units.max()}{seen}"
+    return f"cannot be told apart by any of {len(ranked)} explainers"
+
+
+def _table(rows: pd.DataFrame) -> pd.DataFrame:
+    """A row an explainer, a column a metric."""
+    columns: dict[str, dict[str, str]] = {}
+    usual = rows.groupby("metric").n.max()
+    for row in each(rows):
+        star = " *" if row.significant else ""
+        told = f"{row.mean_without:.2f} → {row.mean_changed:.2f}{star}\n{row.low:+.3f} to {row.high:+.3f}"
+        told = told if row.n == usual[row.metric] else f"n={row.n} {told}"
+        columns.setdefault(f"{row.metric} n={usual[row.metric]}", {})[named(row)] = told
+    table = pd.DataFrame(columns).fillna("–")
+    return table.rename_axis("explainer").reset_index()
 
 
 def draw(study: TrainingStudy, path: Path) -> Path:
