@@ -14,7 +14,7 @@ from leaderboard import record
 from leaderboard.record import Results
 from leaderboard.reliability import chosen
 from leaderboard.studies.accuracy import Accuracy
-from leaderboard.studies.scores import NOT_RESTING, RESTING
+from leaderboard.studies.scores import NOT_RESTING, RESTING, balanced
 from tasks.base import Samples, Task
 from tasks.evaluation.scores import evaluate, macro
 from tasks.networks.checkpoints import load_checkpoint, read_metadata
@@ -148,12 +148,12 @@ def same_samples(results: Path, first: str, second: str) -> bool | None:
 
 
 def read(results: Path, ran: Catalog) -> Results:
-    """What the folder holds of this choice.
+    """What the folder holds of this choice, of samples that all of it is known of.
 
     Raises:
         ValueError: a record is missing or broken.
     """
-    found = chosen(record.load(results), ran.tasks, ran.explainers, ran.metrics)
+    found = balanced(chosen(record.load(results), ran.tasks, ran.explainers, ran.metrics))
     if found.scores.empty:
         raise ValueError(f"not one score of {', '.join(ran.tasks)} in {results}")
     return found

@@ -34,7 +34,7 @@ BatchSize = Annotated[int, typer.Option(min=1, help="Images explained at a time.
 Seed = Annotated[int, typer.Option(help="Of all that is random.")]
 Metrics = Annotated[str, typer.Option("--metrics", help="Names or * patterns, comma-separated.")]
 Pairs = Annotated[str, typer.Option("--tasks", help="Pairs of tasks, FIRST:SECOND, comma-separated.")]
-Page_ = Annotated[
+PageFile = Annotated[
     Path | None, typer.Option("--out", metavar="FILE.md", help="Also write the page, and its figure as PNG and PDF.")
 ]
 
@@ -52,7 +52,7 @@ def accuracy(
     device: Device = "auto",
     seed: Seed = 0,
     results: Results = Path("results"),
-    page: Page_ = None,
+    page: PageFile = None,
     data: Data = None,
     plugins: Plugins = None,
 ) -> None:
@@ -89,7 +89,7 @@ def augmentation(
     device: Device = "auto",
     seed: Seed = 0,
     results: Results = Path("results"),
-    page: Page_ = None,
+    page: PageFile = None,
     data: Data = None,
     plugins: Plugins = None,
 ) -> None:
@@ -119,7 +119,7 @@ def composites(
     device: Device = "auto",
     seed: Seed = 0,
     results: Results = Path("results"),
-    page: Page_ = None,
+    page: PageFile = None,
     data: Data = None,
     plugins: Plugins = None,
 ) -> None:
@@ -146,7 +146,7 @@ def shortcut(
     device: Device = "auto",
     seed: Seed = 0,
     results: Results = Path("results"),
-    page: Page_ = None,
+    page: PageFile = None,
     data: Data = None,
     plugins: Plugins = None,
 ) -> None:

@@ -79,6 +79,25 @@ def who(results: Results) -> Explainers:
     return Explainers((*ranked, *(name for name in everybody.controls if name in scored)), len(ranked))
 
 
+def balanced(results: Results) -> Results:
+    """Only the samples of each task that every explainer and metric with scores there has been asked about.
+
+    A folder that several runs filled holds more samples of some explainers than of others; duels among those few would
+    count as if all had taken part.
+    """
+    key = ["task", "sample", "explainer", "metric"]
+    rows = results.scores[key].astype(dict.fromkeys(key, str))
+    cell = rows.explainer + "\0" + rows.metric
+    n_cells = cell.groupby(rows.task).nunique()
+    n_asked = cell.groupby([rows.task, rows["sample"]]).nunique()
+    complete = n_asked.index[n_asked.to_numpy() == n_cells.reindex(n_asked.index.get_level_values(0)).to_numpy()]
+    keep = pd.MultiIndex.from_frame(rows[["task", "sample"]]).isin(complete)
+    samples = results.samples
+    if len(samples):
+        samples = samples[pd.MultiIndex.from_frame(samples[["task", "sample"]]).isin(complete)]
+    return replace(results, scores=results.scores[keep], samples=samples)
+
+
 def joined(parts: Collection[Results]) -> Results:
     """Results of different tasks as one."""
     first, *others = parts

@@ -207,6 +207,9 @@ def draw(study: TrainingStudy, path: Path) -> Path:
         for axis, metric in zip(of_change, metrics, strict=True):
             mine = (study.table.without == change.without) & (study.table.changed == change.changed)
             rows = study.table.assign(significant=study.significant())[mine & (study.table.metric == metric)]
+            if rows.empty:
+                axis.set_visible(False)
+                continue
             axis.axvline(0, color="0.7", lw=0.8)
             axis.set_yticks(range(len(order)), order, fontsize=7)
             axis.tick_params(axis="x", labelsize=7)
@@ -214,9 +217,19 @@ def draw(study: TrainingStudy, path: Path) -> Path:
             for row in each(rows):
                 ends = [[max(row.difference - row.low, 0)], [max(row.high - row.difference, 0)]]
                 colour = "0.6" if row.control else "tab:red" if row.significant else "tab:blue"
-                axis.errorbar(row.difference, order.index(named(row)), xerr=ends, fmt="o", ms=4, color=colour)
+                axis.errorbar(
+                    row.difference,
+                    order.index(named(row)),
+                    xerr=ends,
+                    fmt="o",
+                    ms=4,
+                    color=colour,
+                    mfc="white" if row.too_few else colour,
+                )
         of_change[0].set_ylabel(f"{change.changed}\nless {change.without}", fontsize=6)
-    figure.supxlabel("difference and its 95 % interval; red: significant; gray: control", fontsize=8)
+    figure.supxlabel(
+        "difference and its 95 % interval; red: significant; hollow: too few samples to tell; gray: control", fontsize=8
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     return path

@@ -15,7 +15,7 @@ from leaderboard.studies import accuracy, composites, shortcut, training
 from leaderboard.studies.accuracy import Accuracy, accuracy_study
 from leaderboard.studies.composites import composite_study
 from leaderboard.studies.page import Page, markdown
-from leaderboard.studies.scores import CUE, NOT_RESTING, RESTING, joined, of_task
+from leaderboard.studies.scores import CUE, NOT_RESTING, RESTING, balanced, joined, of_task
 from leaderboard.studies.shortcut import Twins, shortcut_study
 from leaderboard.studies.training import Change, training_study
 
@@ -256,6 +256,21 @@ def test_every_study_is_drawn(tmp_path: Path) -> None:
         composites.draw(composite_study(ranked(1.0), ["one", "two"], "plus"), tmp_path / "c.png"),
     ]
     assert all(path.stat().st_size > 3000 for path in drawn)
+
+
+def test_samples_that_not_everybody_was_asked_about_are_left_out() -> None:
+    parts = {("a", "localization", "mass", name): normal(6, at) for at, name in enumerate(("lrp", "cam"))}
+    parts["b", "localization", "mass", "lrp"] = np.array([0.1, np.nan])
+    whole = planted(parts)
+    late = (
+        (whole.scores.task == "a") & (whole.scores.explainer == "cam") & (whole.scores["sample"].astype(str) >= "s004")
+    )
+    fair = balanced(replace(whole, scores=whole.scores[~late]))
+    kept = {"a": [f"s{at:03d}" for at in range(4)], "b": ["s000", "s001"]}  # undefined is not unasked
+    for task, names in kept.items():
+        assert sorted(fair.samples["sample"][fair.samples.task == task]) == names
+        assert sorted(set(fair.scores["sample"][fair.scores.task == task])) == names
+    assert len(balanced(whole).scores) == len(whole.scores)
 
 
 def test_results_of_different_tasks_are_put_together() -> None:
