@@ -23,6 +23,7 @@ from .commands.metrics import metrics
 from .commands.profile import profile
 from .commands.report import write_report
 from .commands.run import run
+from .commands.study import study
 from .commands.submit import submit
 from .commands.table import table
 from .commands.train import train
@@ -50,6 +51,7 @@ app.command(epilog=EPILOG)(export)
 app.command("merge")(merge_results)
 app.command()(submit)
 app.command()(verify)
+app.add_typer(study, name="study")
 app.command()(train)
 app.command()(evaluate)
 app.command()(concepts)

@@ -130,8 +130,15 @@ def read(path: Path) -> Record:
 
 
 def write_samples(results: Path, task: str, shard: str, samples: pd.DataFrame) -> None:
-    """Write what was decided about the samples of a shard: see `Results.samples`; the task is left out."""
-    _write_whole(pa.Table.from_pandas(samples, preserve_index=False), path_of(results, task, shard, SAMPLES))
+    """Write what was decided about samples of a shard: see `Results.samples`; the task is left out.
+
+    Samples of an earlier, larger run stay: there are records that have scores of them.
+    """
+    path = path_of(results, task, shard, SAMPLES)
+    if path.exists():
+        before = read_samples(path)
+        samples = pd.concat([samples, before[~before["sample"].isin(samples["sample"])]], ignore_index=True)
+    _write_whole(pa.Table.from_pandas(samples, preserve_index=False), path)
 
 
 def read_samples(path: Path) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """What a task with a network of its own is: its parts, its recipe, its checkpoint."""
 
+import copy
 import dataclasses
 import hashlib
 from abc import abstractmethod
@@ -90,6 +91,7 @@ class Trainable(Task):
         from_scratch: bool = False,
         progress: Report = _silent,
         device: torch.device | str = "cpu",
+        epochs: Path | None = None,
     ) -> Training:
         """Fit a fresh network on `train`, keep its checkpoint, and score it on `heldout`.
 
@@ -102,6 +104,8 @@ class Trainable(Task):
             from_scratch: Start from random weights.
             progress: Called after every image read, every batch, and, with its scores, every epoch.
             device: Where to compute.
+            epochs: A folder for a checkpoint after every epoch, `<stem>-epoch-01.safetensors` and on, each scored on
+                `heldout`; epochs that an earlier process did are not made again. Default: only the best one is kept.
 
         Raises:
             ValueError, OSError: the data, the initial weights or both switches at once are no good; one line.
@@ -119,7 +123,8 @@ class Trainable(Task):
         data = parts.train.fingerprint()
         identity = _identity(network, repr(self), repr(recipe), data, torch.__version__)
         resume = self.checkpoint().with_suffix(".unfinished")
-        history = fit(network, parts.train, parts.validation, recipe, progress, device, resume, identity)
+        report = progress if epochs is None else self._keeping(epochs, network, heldout, progress, device)
+        history = fit(network, parts.train, parts.validation, recipe, report, device, resume, identity)
         model = self.finished(network).eval()
         evaluation = evaluate(model, heldout, self.classes())
         metadata = {
@@ -137,6 +142,26 @@ class Trainable(Task):
         }
         save_checkpoint(self.checkpoint(), model, metadata)
         return Training(evaluation, history, parts.duplicates)
+
+    def _keeping(
+        self, folder: Path, network: nn.Sequential, heldout: Samples, progress: Report, device: torch.device | str
+    ) -> Report:
+        """A report that also keeps the network as it is after every epoch."""
+
+        def report(state: Progress) -> None:
+            if state.scores is not None:
+                model = self.finished(copy.deepcopy(network)).eval()
+                metadata = {
+                    "classes": list(self.classes()),
+                    "task": repr(self),
+                    "epoch": state.scores.epoch,
+                    "heldout": dataclasses.asdict(evaluate(model, heldout, self.classes(), device=device)),
+                }
+                path = folder / f"{self.checkpoint().stem}-epoch-{state.scores.epoch:02d}.safetensors"
+                save_checkpoint(path, model, metadata)
+            progress(state)
+
+        return report
 
     def _parts(self, progress: Report) -> _Parts:
         """The training and validation part, without what is in a later part too."""

@@ -26,6 +26,10 @@ def train(
     name: Annotated[str, typer.Argument(help="The task whose network is to be trained.")],
     init: Annotated[Path | None, typer.Option(metavar="FILE", help="Weights to start from.")] = None,
     from_scratch: Annotated[bool, typer.Option(help="Start from random weights.")] = False,
+    checkpoints: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Also keep the network after every epoch; for `bench study accuracy`."),
+    ] = None,
     device: Device = "auto",
     data: Data = None,
     plugins: Plugins = None,
@@ -41,11 +45,13 @@ def train(
         raise UserError(f"{name} brings its own model: there is nothing to train")
     task = skipping(task, skip_unreadable)
     with told(), _report(name) as show:
-        training = task.train(init, from_scratch, show, environment.device_of(device))
+        training = task.train(init, from_scratch, show, environment.device_of(device), checkpoints)
     out.print(evaluation_table(training.evaluation))
     for line in (*skipped_lines(name, task, PARTS), *_duplicate_lines(training.duplicates)):
         out.print(escape(line), soft_wrap=True, highlight=False)
     out.print(f"checkpoint: {task.checkpoint()}", soft_wrap=True)
+    if checkpoints is not None:
+        out.print(f"after every epoch: {checkpoints / f'{task.checkpoint().stem}-epoch-*.safetensors'}", soft_wrap=True)
 
 
 @contextmanager

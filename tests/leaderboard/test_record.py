@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from leaderboard.record import Cell, Record, Status, load, path_of, read, write, write_samples
+from leaderboard.record import SAMPLES, Cell, Record, Status, load, path_of, read, read_samples, write, write_samples
 
 
 def _record(explainer: str = "grad_cam", shard: str = "0", score: float = 0.5) -> Record:
@@ -113,3 +113,17 @@ def test_copying_two_folders_together_merges_them(tmp_path: Path) -> None:
     )
     names = ["task", "explainer", "metric", "sample"]
     assert all(isinstance(results.scores[name].dtype, pd.CategoricalDtype) for name in names)
+
+
+def test_samples_of_a_larger_run_stay_and_newer_facts_win(tmp_path):
+    def facts(**outcomes: str) -> pd.DataFrame:
+        return pd.DataFrame({"sample": list(outcomes), "outcome": list(outcomes.values())})
+
+    write_samples(tmp_path, "toy", "00000", facts(a="true positive", b="true negative", c="true positive"))
+    write_samples(tmp_path, "toy", "00000", facts(a="false positive", b="true negative"))
+    kept = read_samples(path_of(tmp_path, "toy", "00000", SAMPLES))
+    assert dict(zip(kept["sample"], kept.outcome, strict=True)) == {
+        "a": "false positive",
+        "b": "true negative",
+        "c": "true positive",
+    }

@@ -54,9 +54,26 @@ def test_seconds_are_the_median_time_an_image(judge: Judge, maps: Tensor) -> Non
     assert 0.06 / 6 <= score[0].item() < 0.2 / 6
 
 
-def test_no_repeats_are_refused() -> None:
+@pytest.mark.parametrize(("a_call", "n_calls"), [(0.2, 3), (0.5, 2), (0.7, 2), (1.0, 1), (60.0, 1)])
+def test_what_takes_long_is_timed_less_often(
+    judge: Judge, maps: Tensor, monkeypatch: pytest.MonkeyPatch, a_call: float, n_calls: int
+) -> None:
+    calls: list[float] = []
+    monkeypatch.setattr(runtime, "perf_counter", lambda: a_call * len(calls))
+
+    def explain(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:  # noqa: ARG001
+        calls.append(a_call)
+        return maps
+
+    score = seconds(judge(maps, explain))
+    assert len(calls) == n_calls
+    assert score[0].item() == pytest.approx(a_call / 6)
+
+
+@pytest.mark.parametrize("settings", [{"n_repeats": 0}, {"enough": 0.0}])
+def test_no_repeats_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="n_repeats is at least 1"):
-        Seconds(n_repeats=0)
+        Seconds(**settings)
 
 
 def test_peak_memory_finds_what_the_explainer_held(judge: Judge, maps: Tensor) -> None:

@@ -349,3 +349,19 @@ def test_augmentations_in_turn_are_those_of_each() -> None:
     generator = torch.Generator().manual_seed(2)
     expected = steps[1](steps[0](images, generator), generator)
     assert torch.equal(InTurn(steps)(images, torch.Generator().manual_seed(2)), expected)
+
+
+def test_the_network_is_kept_after_every_epoch_if_asked(tmp_path: Path) -> None:
+    task, other = _Brightness(tmp_path / "one"), _Brightness(tmp_path / "two")
+    history = task.train(epochs=tmp_path / "epochs").history
+    paths = sorted((tmp_path / "epochs").iterdir())
+    assert [path.name for path in paths] == [f"brightness-epoch-{epoch.epoch:02d}.safetensors" for epoch in history]
+    networks = [task.network() for _ in paths]
+    told = [load_checkpoint(path, network, CLASSES) for path, network in zip(paths, networks, strict=True)]
+    assert [metadata["epoch"] for metadata in told] == [epoch.epoch for epoch in history]
+    assert not torch.equal(*(next(network.parameters()) for network in (networks[0], networks[-1])))
+    heldout = evaluate(networks[-1].eval(), task.samples(), CLASSES)
+    assert told[-1]["heldout"]["accuracy"] == heldout.accuracy
+    other.train()
+    both = task.model().state_dict(), other.model().state_dict()
+    assert all(torch.equal(both[0][key], both[1][key]) for key in both[0])  # keeping changes nothing
