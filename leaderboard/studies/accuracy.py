@@ -20,7 +20,8 @@ from scipy import stats
 from ..record import Results
 from ..signed_rank import compare
 from ..statistics import LEVEL, holm, intervals, resample_counts
-from .page import Page, each, interval, listed, named, p_cell, paper, shortened, signed, value
+from ..style import COLOURS
+from .page import STYLE, Page, each, interval, listed, named, p_cell, paper, shortened, signed, value
 from .scores import column, means_of_units, of_task, samples_of, units_of, who
 
 N_EXACT = 8
@@ -327,6 +328,7 @@ def _beneath(low: float, high: float, n_digits: int) -> str:
     return "\n" + f"{low:.{n_digits}f}–{high:.{n_digits}f}".replace("0.", ".")
 
 
+@STYLE.context()
 def draw(study: AccuracyStudy, path: Path) -> Path:
     """Accuracy against localization, a panel an explainer, a point a network."""
     explainers = list(dict.fromkeys(study.points.explainer))
@@ -340,7 +342,7 @@ def draw(study: AccuracyStudy, path: Path) -> Path:
         rows = study.points[study.points.explainer == explainer]
         across = [study.accuracies[task].value for task in rows.task]
         beside = np.array([study.accuracies[task].interval() for task in rows.task]).T
-        colour = "0.6" if rows.control.any() else "tab:blue"
+        colour = "0.6" if rows.control.any() else COLOURS[0]
         axis.errorbar(
             across,
             rows["mean"],
@@ -353,6 +355,4 @@ def draw(study: AccuracyStudy, path: Path) -> Path:
         axis.tick_params(labelsize=7)
     figure.supxlabel("accuracy on the held-out part", fontsize=8)
     figure.supylabel(study.metric, fontsize=8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
-    return path
+    return STYLE.save(figure, path)

@@ -16,7 +16,8 @@ from ..duels import OVERALL
 from ..record import Results
 from ..standings import Standing, Standings, standings
 from ..statistics import LEVEL
-from .page import Page, listed, paper, shortened, value
+from ..style import COLOURS
+from .page import STYLE, Page, listed, paper, shortened, value
 
 ALL = "all networks"
 
@@ -204,6 +205,7 @@ def _by_metric(study: CompositeStudy) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+@STYLE.context()
 def draw(study: CompositeStudy, path: Path) -> Path:
     """Mean ranks with their intervals: a row a composite, a colour a network, black for all."""
     labels = _labels(study.columns[ALL])
@@ -215,13 +217,11 @@ def draw(study: CompositeStudy, path: Path) -> Path:
             if name not in found.explainers.names:
                 continue
             rank, low, high = found.columns[0].mean_rank[found.explainers.names.index(name)]
-            colour = "black" if task == ALL else f"C{index - 1}"
+            colour = "black" if task == ALL else COLOURS[(index - 1) % len(COLOURS)]
             ends = [[max(rank - low, 0)], [max(high - rank, 0)]]
             label = task if place == 0 else None
             axis.errorbar(rank, place + shift, xerr=ends, fmt="o", ms=4, lw=0.9, color=colour, label=label)
     axis.set_yticks(range(len(labels)), [label for _, label in reversed(labels)], fontsize=8)
     axis.set_xlabel("mean rank by duels, overall, and its 95 % interval (1 wins them all)", fontsize=8)
     axis.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.4, -0.12), ncols=2)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
-    return path
+    return STYLE.save(figure, path)

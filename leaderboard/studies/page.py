@@ -16,6 +16,10 @@ from rich.text import Text
 
 from ..layout import number
 from ..markup import escape_markdown
+from ..style import Style
+
+STYLE = Style(dpi=110)
+"""Of the studies' figures."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +145,7 @@ def each(frame: pd.DataFrame) -> list[Any]:
 
 
 def paper(width: float, height: float) -> Figure:
-    """An empty figure, in inches, that needs no display."""
+    """An empty figure, in inches, that needs no display; drawn and saved in the context of `STYLE`."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from ..record import Results
 from ..signed_rank import compare, least_n
 from ..statistics import LEVEL, holm, intervals, resample_counts
-from .page import Page, each, interval, listed, named, p_cell, paper, value
+from ..style import COLOURS
+from .page import STYLE, Page, each, interval, listed, named, p_cell, paper, value
 from .scores import CUE, NOT_RESTING, RESTING, column, means_of_units, of_task, samples_of, units_of, who
 
 LEGEND = (
@@ -40,7 +41,7 @@ LIMITS = (
     "It speaks of other samples of these tasks, not of other networks: there is one of each kind.",
 )
 _FALSE_ALARM = "false alarm"
-_SERIES = ((0.12, "rests on the cue", "mass", "tab:red"), (-0.12, "honest twin", "honest", "tab:blue"))
+_SERIES = ((0.12, "rests on the cue", "mass", COLOURS[1]), (-0.12, "honest twin", "honest", COLOURS[0]))
 
 Array = NDArray[np.float64]
 
@@ -228,6 +229,7 @@ def _cells(row: pd.Series) -> dict[str, str]:
     }
 
 
+@STYLE.context()
 def draw(study: ShortcutStudy, path: Path) -> Path:
     """Mass on the cue of each explainer, in the shortcut network and in its honest twin; one panel a pair."""
     figure = paper(5 * len(study.pairs), 1.2 + 0.3 * study.table.explainer.nunique())
@@ -245,6 +247,4 @@ def draw(study: ShortcutStudy, path: Path) -> Path:
         axis.set_xlabel("share of the positive relevance on the cue", fontsize=8)
         axis.set_title(pair.shortcut, fontsize=8)
         axis.legend(fontsize=7)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
-    return path
+    return STYLE.save(figure, path)

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from ..record import Results
 from ..signed_rank import compare, least_n
 from ..statistics import LEVEL, holm, intervals
-from .page import Page, each, interval, listed, named, paper, signed
+from ..style import COLOURS
+from .page import STYLE, Page, each, interval, listed, named, paper, signed
 from .scores import column, means_of_units, of_task, samples_of, units_of, who
 
 LEGEND = (
@@ -196,6 +197,7 @@ def _table(rows: pd.DataFrame) -> pd.DataFrame:
     return table.rename_axis("explainer").reset_index()
 
 
+@STYLE.context()
 def draw(study: TrainingStudy, path: Path) -> Path:
     """The differences with their intervals: a row of panels a change, a panel a metric."""
     metrics = list(dict.fromkeys(study.table.metric))
@@ -216,7 +218,7 @@ def draw(study: TrainingStudy, path: Path) -> Path:
             axis.set_title(metric, fontsize=8)
             for row in each(rows):
                 ends = [[max(row.difference - row.low, 0)], [max(row.high - row.difference, 0)]]
-                colour = "0.6" if row.control else "tab:red" if row.significant else "tab:blue"
+                colour = "0.6" if row.control else COLOURS[1] if row.significant else COLOURS[0]
                 axis.errorbar(
                     row.difference,
                     order.index(named(row)),
@@ -230,6 +232,4 @@ def draw(study: TrainingStudy, path: Path) -> Path:
     figure.supxlabel(
         "difference and its 95 % interval; red: significant; hollow: too few samples to tell; gray: control", fontsize=8
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
-    return path
+    return STYLE.save(figure, path)
