@@ -223,5 +223,5 @@ def draw(study: CompositeStudy, path: Path) -> Path:
             axis.errorbar(rank, place + shift, xerr=ends, fmt="o", ms=4, lw=0.9, color=colour, label=label)
     axis.set_yticks(range(len(labels)), [label for _, label in reversed(labels)], fontsize=8)
     axis.set_xlabel("mean rank by duels, overall, and its 95 % interval (1 wins them all)", fontsize=8)
-    axis.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.4, -0.12), ncols=2)
+    figure.legend(loc="outside lower center", ncols=2)
     return STYLE.save(figure, path)
