@@ -11,13 +11,22 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench import pairs
 from bench.commands import crosscheck as command
 from bench.crosscheck import Case, Pair, crosscheck, table, without_ties
-from bench.pairs import PAIRS
+from bench.pairs import complexity
+from bench.pairs.listed import PAIRS
 from metrics.base import Decisions, Explanation
 
 SIDE = 16
+
+
+def _explain(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    images = inputs.detach().clone().requires_grad_()
+    with torch.enable_grad():
+        (slopes,) = torch.autograd.grad(model(images).gather(1, targets[:, None]).sum(), images)
+    return (slopes * inputs).sum(dim=1, keepdim=True)
+
+
 TOY = "toy, fussy = ToyTask(n_samples=4), Fussy()"
 
 
@@ -58,7 +67,7 @@ def make(network: nn.Module, library: ModuleType) -> Callable[..., Callable[[], 
         def fresh() -> Case:
             decisions = Decisions(network, images, targets, labels, masks=masks if with_masks else None)
             untied = without_ties(decisions, maps)
-            return Case(Explanation(decisions, untied, lambda *_: untied), library, network)
+            return Case(Explanation(decisions, untied, _explain), library, network)
 
         return fresh
 
@@ -147,7 +156,7 @@ def test_the_command_prints_every_metric_of_quantus_and_writes_tables(bench, wri
     equal = rows[rows.verdict == "equal"]
     assert len(equal) == sum(pair.expected == "equal" for pair in PAIRS)
     assert set(equal["n"].astype(int)) == {4}
-    assert rows.set_index("Quantus").verdict["MPRT"] == "not compared"
+    assert rows.set_index("Quantus").verdict["Monotonicity"].startswith("not compared: Quantus is wrong")
     assert "mosaics" in rows.set_index("Quantus").verdict["Focus"]
     assert "bench crosscheck --tasks toy" in page.read_text(encoding="utf-8")
     assert page.read_text(encoding="utf-8").count("\n| ") == len(rows) + 2
@@ -158,7 +167,7 @@ def test_the_command_ends_with_1_where_a_pair_is_not_equal(bench, write, monkeyp
         "sparseness",
         "Sparseness",
         "",
-        lambda case: (lambda: pairs._ours(pairs.Sparseness(), case.explanation)() + 1e-3, pairs._sparseness(case)[1]),
+        lambda case: (lambda: complexity._sparseness(case)[0]() + 1e-3, complexity._sparseness(case)[1]),
     )
     monkeypatch.setattr(command, "PAIRS", (off,))
     answer = bench("crosscheck", "--tasks", "toy", "--plugins", write(TOY), "--explainers", "noise", "--samples", 2)

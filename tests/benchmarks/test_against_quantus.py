@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torchvision.models import resnet18
 
 from bench.crosscheck import EQUAL, TOLERANCE, Case, without_ties
-from bench.pairs import PAIRS
+from bench.pairs.listed import PAIRS
 from metrics.base import Decisions, Explanation
 from metrics.reference.adapter import quantus
 
