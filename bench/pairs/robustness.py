@@ -89,7 +89,10 @@ class _Steadfast(nn.Module):
 
 
 def _calm(explain: Explain) -> Explain:
-    """Maps in double precision over their largest value, all values at least a thousandth of it away from 0; all-zero ones: 1."""
+    """Maps in double precision over their largest value, each value at least a thousandth of it away from 0.
+
+    All-zero maps become 1.
+    """
 
     def calm(model: Any, inputs: Tensor, targets: Tensor) -> Tensor:
         maps = explain(model.origin(), inputs, targets).double()
