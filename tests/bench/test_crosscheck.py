@@ -91,6 +91,16 @@ def test_pairs_that_should_be_equal_are_equal_and_the_others_differ(make: Callab
     assert {"infidelity", "effective_complexity"} <= differing.keys()
 
 
+def test_networks_of_one_memory_layout_agree_to_rounding(
+    network: nn.Module, make: Callable[..., Callable[[], Case]]
+) -> None:
+    """What the two differ by in the benchmark is their layout: each is given the network as it would have it."""
+    network.to(memory_format=torch.channels_last)
+    found = [one for one in crosscheck(PAIRS, [make()]) if one.pair.expected == "equal"]
+    assert len(found) == 27
+    assert {one.pair.ours: one.difference for one in found if not one.difference <= 1e-6} == {}
+
+
 def test_tasks_of_several_labels_are_compared_by_their_sigmoid(make: Callable[..., Callable[[], Case]]) -> None:
     found = {(one.pair.ours, one.pair.quantus): one for one in crosscheck(PAIRS, [make(multi_label=True)])}
     assert not any(one.wanting for one in found.values())
