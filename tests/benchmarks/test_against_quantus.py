@@ -2,10 +2,10 @@
 
 Skipped unless asked for: pytest tests/benchmarks/test_against_quantus.py --benchmark-only. The tables show our time;
 how many times faster that is, in sum and metric by metric, stands in `extra_info` (`--benchmark-json FILE`) and is
-printed with `-s`. Maps are there beforehand, so that metrics are measured and no explainer. Ours is given the network
-as a run lays it out and one `Decisions` for all explainers and metrics, as in a run; Quantus the network as torchvision
-made it, and all samples at once. Nothing is asserted about time, only that the numbers agree: see `bench.pairs` for
-how.
+printed with `-s`. The maps that are judged are there beforehand, and so are the random networks; what a metric asks the
+explainer for again, both pay. Ours is given the network as a run lays it out and one `Decisions` for all explainers and
+metrics, as in a run; Quantus the network as torchvision made it, and all samples at once. Nothing is asserted about
+time, only that the numbers agree: see `bench.pairs` for how.
 """
 
 import copy
