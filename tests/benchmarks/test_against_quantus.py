@@ -13,6 +13,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from time import process_time
 from typing import Any
 
@@ -90,9 +91,11 @@ def _calibrated(network: nn.Module, side: int) -> nn.Module:
     return network
 
 
-@pytest.fixture(params=[(_small, 8, 64), (resnet18, 1, 224)], ids=["small CNN, 64 px", "ResNet-18, 224 px"])
+@pytest.fixture(
+    params=[(_small, 8, 64), (partial(resnet18, num_classes=4), 1, 224)], ids=["small CNN, 64 px", "ResNet-18, 224 px"]
+)
 def cases(request: pytest.FixtureRequest) -> Callable[[], list[Case]]:
-    """What makes a case an explainer, all of fresh decisions of one batch."""
+    """What makes a case an explainer, all of fresh decisions of one batch; noise does not change the decisions."""
     build, n_samples, side = request.param
     torch.manual_seed(0)
     network = _calibrated(build(), side)
