@@ -49,8 +49,9 @@ TOLERANCES = {
     "region_perturbation, RegionPerturbation": 1e-4,
     "faithfulness_correlation, FaithfulnessCorrelation": 2e-4,
     "faithfulness_estimate, FaithfulnessEstimate": 2e-4,
+    "relative_input_stability, RelativeInputStability": 5e-3,
     "relative_output_stability, RelativeOutputStability": 5e-3,
-    "relative_representation_stability, RelativeRepresentationStability": 5e-4,
+    "relative_representation_stability, RelativeRepresentationStability": 5e-3,
 }
 
 
