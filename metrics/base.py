@@ -2,9 +2,10 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 
 Shared = TypeVar("Shared")
 Explain = Callable[[nn.Module, Tensor, Tensor], Tensor]
+TOGETHER = 8
+"""Images that a forward pass has at least where it can: fewer cost up to twice as much each, more no less."""
 
 
 class Category(StrEnum):
@@ -98,6 +101,19 @@ class Decisions:
             first += len(chunk)
         return torch.cat(answers)
 
+    def logits_of_variants(self, variants: Iterable[Tensor]) -> list[Tensor]:
+        """(N, K) logits of each variant of the batch, (N, 3, H, W) images, made as they are needed.
+
+        Of a small batch, several variants are forwarded together: `TOGETHER` images at a time.
+        """
+        n_together = max(1, min(TOGETHER, self.batch_size) // len(self.inputs))
+        answers: list[Tensor] = []
+        waiting = iter(variants)
+        while group := list(islice(waiting, n_together)):
+            images = group[0] if len(group) == 1 else torch.cat(group)
+            answers += torch.split(self.logits(images), len(self.inputs))
+        return answers
+
     def decided(self, logits: Tensor) -> Tensor:
         """(M,) what the model decides by (M, K) logits, M a multiple of N: equal answers are one decision.
 
@@ -173,6 +189,10 @@ class Explanation:
             self._shared[key] = compute()
         answer: Shared = self._shared[key]
         return answer
+
+    def knows(self, key: Hashable) -> bool:
+        """Whether `shared` has the answer of this key."""
+        return key in self._shared
 
 
 @dataclass(frozen=True)

@@ -183,21 +183,29 @@ def area(curve: Tensor, n_places: int) -> Tensor:
     return torch.trapezoid(curve, fractions, dim=1)
 
 
-def logits_without(explanation: Explanation, order: Order, imputer: Imputer, span: Span) -> Tensor:
-    """(N, K) logits, the pixels of the span removed: forwarded once, whichever metric asks first.
+def logits_without(explanation: Explanation, order: Order, imputer: Imputer, spans: Sequence[Span]) -> list[Tensor]:
+    """(N, K) logits a span, its pixels removed: forwarded once, whichever metric asks first.
 
     Costs no forward pass where nothing is removed, and one for all explainers where everything is.
     """
     decisions = explanation.decisions
-    first, last = span
-    if first == last:
-        return decisions.original_logits
-    if span == (0, order.n_places):
-        return logits_of_nothing(decisions, imputer)
-    return explanation.shared(
-        ("without", order.name, imputer, span),
-        lambda: decisions.logits(imputer.without(decisions, removed(decisions, order, span))),
-    )
+
+    def key(span: Span) -> Hashable:
+        return "without", order.name, imputer, span
+
+    ends = {(0, order.n_places)} | {span for span in spans if span[0] == span[1]}
+    new = [span for span in dict.fromkeys(spans) if span not in ends and not explanation.knows(key(span))]
+    images = (imputer.without(decisions, removed(decisions, order, span)) for span in new)
+    forwarded = dict(zip(new, decisions.logits_of_variants(images), strict=True))
+
+    def logits(span: Span) -> Tensor:
+        if span[0] == span[1]:
+            return decisions.original_logits
+        if span in ends:
+            return logits_of_nothing(decisions, imputer)
+        return explanation.shared(key(span), lambda: forwarded[span])
+
+    return [logits(span) for span in spans]
 
 
 def logits_of_nothing(decisions: Decisions, imputer: Imputer) -> Tensor:
@@ -217,7 +225,7 @@ def removed(decisions: Decisions, order: Order, span: Span) -> Tensor:
 
 
 def _answers(explanation: Explanation, order: Order, imputer: Imputer, spans: Sequence[Span]) -> Tensor:
-    return torch.cat([logits_without(explanation, order, imputer, span) for span in spans])
+    return torch.cat(logits_without(explanation, order, imputer, spans))
 
 
 def _by_sample(decisions: Decisions, values: Tensor) -> Tensor:

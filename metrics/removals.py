@@ -44,7 +44,8 @@ class Removals:
 
         def forwarded() -> Tensor:
             shape = (-1, 1, *decisions.inputs.shape[2:])
-            logits = [decisions.logits(imputer.without(decisions, mask.view(shape))) for mask in self._masks()]
+            images = (imputer.without(decisions, mask.view(shape)) for mask in self._masks())
+            logits = decisions.logits_of_variants(images)
             return fall(decisions, torch.stack([decisions.target_logits(one) for one in logits], dim=1))
 
         return decisions.shared(("falls", self.name, imputer), forwarded)

@@ -51,7 +51,7 @@ class RemoveAndDebias(Metric):
         decisions, order = explanation.decisions, pixels(explanation)
         kept = decisions.decided(decisions.original_logits) if decisions.multi_label else decisions.targets
         spans = [(0, percentage * order.n_places // 100) for percentage in self.percentages]
-        stands = [decisions.decided(logits_without(explanation, order, self.imputer, span)) == kept for span in spans]
+        stands = [decisions.decided(one) == kept for one in logits_without(explanation, order, self.imputer, spans)]
         return torch.stack(stands).double().mean(dim=0)
 
 

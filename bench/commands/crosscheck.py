@@ -22,7 +22,7 @@ from .. import environment
 from ..catalog import Catalog, catalog, matching, select
 from ..crosscheck import Case, Found, crosscheck, table, without_ties
 from ..errors import UserError
-from ..pairs import PAIRS
+from ..pairs.listed import PAIRS
 from ..runner import on_device
 from .console import Data, Device, Plugins, out, told, use_data
 
@@ -153,11 +153,17 @@ def _not_compared(found: Catalog) -> pd.DataFrame:
     others = [
         entry for entry in found.metrics.values() if isinstance(entry, Reference) and type(entry).__name__ not in taken
     ]
-    reasons = [
-        f"not compared: Quantus's {entry.impossible}" if entry.impossible else "not compared" for entry in others
-    ]
     names = [type(entry).__name__ for entry in others]
-    return pd.DataFrame({"metric": "", "Quantus": names, "settings": "", "n": 0, "verdict": reasons})
+    reasons = [_REASONS.get(name) or f"Quantus's {entry.impossible}" for name, entry in zip(names, others, strict=True)]
+    return pd.DataFrame(
+        {
+            "metric": "",
+            "Quantus": names,
+            "settings": "",
+            "n": 0,
+            "verdict": [f"not compared: {reason}" for reason in reasons],
+        }
+    )
 
 
 def _shown(rows: pd.DataFrame) -> Table:

@@ -143,6 +143,25 @@ def test_a_span_is_forwarded_once_and_what_no_explainer_changes_once_for_all(jud
         before = decisions.n_forwarded
         counts = []
         for span in spans:
-            perturb.logits_without(explanation, order, imputer, span)
+            perturb.logits_without(explanation, order, imputer, [span])
             counts.append(decisions.n_forwarded - before)
         assert counts == wanted
+
+
+@pytest.mark.parametrize(
+    ("n_samples", "batch_size", "wanted"), [(1, 32, [8, 2]), (3, 32, [6] * 5), (6, 32, [6] * 10), (1, 4, [4, 4, 2])]
+)
+def test_variants_of_a_small_batch_are_forwarded_together(
+    network: torch.nn.Module, images: Tensor, n_samples: int, batch_size: int, wanted: list[int]
+) -> None:
+    decisions = Decisions(network, images[:n_samples], batch_size=batch_size)
+    variants = [decisions.inputs * (1 - 0.1 * number) for number in range(10)]
+    counts: list[int] = []
+    handle = network.register_forward_pre_hook(lambda _, inputs: counts.append(len(inputs[0])))
+    together = decisions.logits_of_variants(iter(variants))
+    handle.remove()
+    assert counts == wanted
+    assert decisions.n_forwarded == 11 * n_samples
+    for answer, variant in zip(together, variants, strict=True):
+        assert torch.allclose(answer, decisions.logits(variant), atol=1e-6)
+    assert decisions.logits_of_variants([]) == []
