@@ -1,6 +1,7 @@
 """Who may import whom: tasks, explainers, metrics and leaderboard know nothing of each other; nobody imports bench."""
 
 import ast
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,9 @@ def test_only_the_command_prints():
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     ]
     assert prints == []
+
+
+def test_every_package_is_installed() -> None:
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
+    there = {".".join(path.parent.parts) for path in FILES if path.name == "__init__.py"}
+    assert set(listed) == there
