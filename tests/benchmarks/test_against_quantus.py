@@ -44,8 +44,15 @@ EXPLAINERS: list[Explainer] = [
 BOTH = [pair for pair in PAIRS if pair.expected == EQUAL and pair.quantus != "ROAD"]
 
 # The two memory layouts round otherwise: where Quantus is given our layout, all metrics agree to 1e-7. Falls, and moves
-# of logits and representations, are small differences of large numbers, which are then ranked or divided by.
+# of logits and representations, are small differences of large numbers, which are then ranked or divided by. Metrics
+# that explain again compare a map of the one layout with one of the other: gradients of a ResNet-18 of random weights are
+# apart by 1e-4 (measured: 1.6e-4 at most).
+_EXPLAIN_AGAIN = (
+    *("max_sensitivity, MaxSensitivity", "avg_sensitivity, AvgSensitivity", "continuity, Continuity"),
+    *("local_lipschitz_estimate, LocalLipschitzEstimate", "efficient_mprt, EfficientMPRT", "random_logit, RandomLogit"),
+)
 TOLERANCES = {
+    **dict.fromkeys(_EXPLAIN_AGAIN, 5e-4),
     "region_perturbation, RegionPerturbation": 1e-4,
     "faithfulness_correlation, FaithfulnessCorrelation": 2e-4,
     "faithfulness_estimate, FaithfulnessEstimate": 2e-4,
