@@ -4,7 +4,6 @@ Skipped unless asked for: pytest tests/benchmarks --benchmark-only. Read the rat
 is asserted about time. Same model, same explainer, as many randomized networks. CPU time at one thread.
 """
 
-import copy
 import warnings
 from collections.abc import Callable, Iterator
 from time import process_time
@@ -14,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torchvision.models import resnet18
 
 from metrics.base import Decisions, Explanation, Metric
 from metrics.cascade import cascade
@@ -51,28 +49,11 @@ def _one_thread_and_quiet() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.fixture(params=["small", "resnet18"])
-def model(request: pytest.FixtureRequest) -> nn.Module:
-    torch.manual_seed(0)
-    small = nn.Sequential(
-        nn.Conv2d(3, 16, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(16, 32, 3), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(32, 64, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 4),
-    )  # fmt: skip
-    network = small if request.param == "small" else resnet18(num_classes=4)
-    return network.eval().requires_grad_(False)
-
-
 @pytest.fixture
 def images() -> Tensor:
     generator = torch.Generator().manual_seed(0)
     smooth = nn.functional.interpolate(torch.rand(N, 3, 8, 8, generator=generator), size=(SIDE, SIDE), mode="bicubic")
     return (smooth + 0.05 * torch.randn(smooth.shape, generator=generator)).clamp(0, 1)
-
-
-@pytest.fixture
-def laid_out(model: nn.Module) -> nn.Module:
-    """The network as a run lays it out; Quantus takes it as torchvision made it."""
-    return copy.deepcopy(model).to(memory_format=torch.channels_last)
 
 
 def _explain(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
