@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from explainers.crp import CRP, concepts, conditional, crp_deep, crp_middle, crp_shallow, ranked
-from leaderboard.concepts import ConceptRow, Patch
+from leaderboard.pictures.concepts import ConceptRow, Patch
 from tasks.base import Sample, Samples, Task, collate
 from tasks.training import Trainable
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from torch import Tensor
 
-from leaderboard.sheets import EVIDENCE, SHORTCUT, Row, Tile
+from leaderboard.pictures.sheets import EVIDENCE, SHORTCUT, Row, Tile
 from tasks.base import Sample, Task
 from tasks.training import Trainable
 

@@ -7,8 +7,8 @@ from matplotlib.colors import Colormap
 from torch import Tensor, nn
 
 from explainers.base import Explainer, InapplicableError
-from leaderboard.figures import map_tile
-from leaderboard.sheets import EVIDENCE, SHORTCUT, SIGNED, Array, Row, Tile
+from leaderboard.pictures.figures import map_tile
+from leaderboard.pictures.sheets import EVIDENCE, SHORTCUT, SIGNED, Array, Row, Tile
 from metrics.base import Explanation
 from metrics.robustness import RankCorrelation
 from tasks.base import Task

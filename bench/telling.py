@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from explainers.base import Explainer
-from leaderboard.report import Told
+from leaderboard.report.building import Told
 from metrics.base import Metric
 
 from .about import About, about

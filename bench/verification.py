@@ -14,8 +14,8 @@ import torch
 
 from explainers.base import Explainer
 from leaderboard import record as records
+from leaderboard.exchange.tolerance import deviations
 from leaderboard.record import Record, Status
-from leaderboard.tolerance import deviations
 from metrics.base import Category, Decisions, Metric
 from tasks.base import Batch, Task, collate
 

@@ -13,11 +13,11 @@ from rich.text import Text
 
 from .comparison import Comparison, Verdict
 from .duels import OVERALL
-from .layout import number
 from .letters import ordered_letters
-from .markup import escape_latex, escape_markdown
-from .rendering import Format
-from .sheets import wrapped
+from .pictures.sheets import wrapped
+from .text.layout import number
+from .text.markup import escape_latex, escape_markdown
+from .text.rendering import Format
 
 PRAISE = {
     "faithfulness": "more faithful",

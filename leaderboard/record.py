@@ -5,7 +5,8 @@
 
 A record's provenance and the state of its cells stand in the Parquet file's metadata, as JSON under the key
 `heatmark`. A file is written under a temporary name and renamed: it is whole or absent. Copying two result
-folders together joins two runs that share no record; `leaderboard.merging` joins any, and tells what does not agree.
+folders together joins two runs that share no record; `leaderboard.exchange.merging` joins any, and tells what does
+not agree.
 """
 
 import json

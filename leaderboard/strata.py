@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from .layout import number
+from .text.layout import number
 
 SIZES = ("small", "medium", "large")
 

@@ -15,10 +15,10 @@ from rich.table import Table
 from rich.text import Text
 
 from .duels import OVERALL
-from .markup import escape_latex, escape_markdown
-from .rendering import Format
 from .standings import Standing, Standings
 from .statistics import LEVEL
+from .text.markup import escape_latex, escape_markdown
+from .text.rendering import Format
 
 LEGEND = (
     "Mean rank by duels: on every sample, by every metric of the family, each explainer against each other one; 1 wins "

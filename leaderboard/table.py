@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from .noise import tells_noise, wide
 from .record import Results, Status
-from .rendering import Format, render, to_rich
 from .statistics import judge
 from .strata import by_mask_area
+from .text.rendering import Format, render, to_rich
 
 __all__ = ["CATEGORIES", "COLUMNS", "Format", "leaderboard", "render", "to_rich"]
 

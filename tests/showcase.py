@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from leaderboard.record import Cell, Record, Status, path_of, write, write_samples
-from leaderboard.report import Told
+from leaderboard.report.building import Told
 
 HOSTILE = "<script>alert(1)</script>"
 HOSTILE_METRIC = "<img src=x onerror=alert(2)>"

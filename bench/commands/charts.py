@@ -10,12 +10,12 @@ from leaderboard import record
 from leaderboard.agreement import agreements
 from leaderboard.charts.agreement import draw_agreement
 from leaderboard.charts.curves import draw_curves
+from leaderboard.charts.diagram import diagrams
+from leaderboard.charts.looks import looks
 from leaderboard.charts.marks import shown
 from leaderboard.charts.pareto import draw_pareto
 from leaderboard.charts.ranks import draw_ranks
 from leaderboard.charts.strengths import draw_strengths
-from leaderboard.diagram import diagrams
-from leaderboard.looks import looks
 from leaderboard.removal import removal_curves
 from leaderboard.standings import Standings, standings
 from leaderboard.strengths import by_strength

@@ -7,9 +7,9 @@ import typer
 
 from leaderboard import record
 from leaderboard.comparison import compare_explainers
-from leaderboard.comparison_html import comparison_html
 from leaderboard.comparison_page import ComparisonPage, render_comparison
-from leaderboard.disagreements import disagreement_sheet
+from leaderboard.pictures.disagreements import disagreement_sheet
+from leaderboard.report.comparison_html import comparison_html
 
 from ..errors import UserError
 from .console import Results, err, names, out, told

@@ -12,7 +12,7 @@ from rich.table import Table
 from torch import nn
 
 from explainers.base import InapplicableError
-from leaderboard.concepts import concept_sheet
+from leaderboard.pictures.concepts import concept_sheet
 from tasks.base import Task
 
 from .. import environment

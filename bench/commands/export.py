@@ -8,7 +8,7 @@ import pandas as pd
 import typer
 
 from leaderboard import record
-from leaderboard.exchange import MEANS, SCORES, SUFFIXES, cut, means_table, scores_table, write_table
+from leaderboard.exchange.export import MEANS, SCORES, SUFFIXES, cut, means_table, scores_table, write_table
 
 from ..catalog import matching
 from ..errors import UserError

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from leaderboard.sheets import Row, sheet
+from leaderboard.pictures.sheets import Row, sheet
 from leaderboard.style import Style
 from metrics.robustness import RankCorrelation
 

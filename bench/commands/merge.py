@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from leaderboard.merging import Merged, Prefer, merge, write_merged
+from leaderboard.exchange.merging import Merged, Prefer, merge, write_merged
 
 from .console import err, out, told
 

@@ -10,7 +10,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from leaderboard.layout import number
+from leaderboard.text.layout import number
 
 from .. import environment
 from ..catalog import catalog, select, select_standard

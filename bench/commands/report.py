@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from leaderboard.report import N_IMAGES, report
+from leaderboard.report.building import N_IMAGES, report
 
 from ..catalog import catalog
 from ..telling import told_of

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from leaderboard import figures, record
+from leaderboard import record
+from leaderboard.pictures import figures
 from leaderboard.standings import standings
 from leaderboard.summary import render_summary
 from leaderboard.table import leaderboard, render

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from leaderboard.submission import pack
+from leaderboard.exchange.submission import pack
 
 from .. import environment
 from ..errors import UserError

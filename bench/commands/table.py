@@ -7,10 +7,10 @@ import typer
 
 from leaderboard import record
 from leaderboard.record import Results as Records
-from leaderboard.rendering import Format
 from leaderboard.standings import Standings, standings
 from leaderboard.summary import Summary, render_summary
 from leaderboard.table import leaderboard, render, to_rich
+from leaderboard.text.rendering import Format
 
 from ..errors import UserError
 from .console import Results, names, out, told

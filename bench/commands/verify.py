@@ -11,8 +11,8 @@ import torch
 import typer
 from rich.markup import escape
 
-from leaderboard.submission import unpack
-from leaderboard.tolerance import ABSOLUTE, RELATIVE
+from leaderboard.exchange.submission import unpack
+from leaderboard.exchange.tolerance import ABSOLUTE, RELATIVE
 
 from .. import environment
 from ..catalog import catalog

@@ -6,9 +6,9 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
-from ..looks import Look
 from ..removal import Curve
 from ..style import Style
+from .looks import Look
 from .marks import legend, line, panels, per_row
 
 _LEAST, _HEIGHT = 2.2, 1.9

@@ -13,8 +13,8 @@ from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
-from ..looks import DASHES, SYMBOLS, Look
 from ..standings import Standing, Standings
+from .looks import DASHES, SYMBOLS, Look
 
 MARKERS = dict(zip(SYMBOLS, ("o", "s", "D", "^", "X", "*", "P", "p", "h", "v"), strict=True))
 LINES = dict(zip(DASHES, ("-", "--", ":", "-."), strict=True))

@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
-from ..looks import looks
 from ..standings import Standing, Standings
 from ..style import CONTROL, Style
 from ..verdict import front
+from .looks import looks
 from .marks import columns_of, interval, marker, name_points, panels, per_row
 
 _LEAST, _HEIGHT = 2.6, 2.6

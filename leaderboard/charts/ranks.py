@@ -7,9 +7,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from ..looks import looks
 from ..standings import Standing, Standings
 from ..style import Style
+from .looks import looks
 from .marks import columns_of, interval, marker, panels, per_row
 
 _ROW, _HEAD = 0.15, 0.55

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 
-from ..looks import Look
 from ..strengths import ENDINGS, Change, of_explainer
 from ..style import Style
+from .looks import Look
 from .marks import legend, line, marker, panels, per_row
 
 _LEAST, _HEIGHT = 2.0, 1.9

@@ -14,9 +14,9 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ..layout import number
-from ..markup import escape_markdown
 from ..style import Style
+from ..text.layout import number
+from ..text.markup import escape_markdown
 
 STYLE = Style(dpi=110)
 """Of the studies' figures."""

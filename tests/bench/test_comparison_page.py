@@ -6,8 +6,8 @@ import shutil
 import pytest
 
 from leaderboard.comparison import compare_explainers
-from leaderboard.comparison_html import comparison_html
 from leaderboard.record import load
+from leaderboard.report.comparison_html import comparison_html
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 

@@ -10,7 +10,7 @@ import pytest
 
 from bench import verification
 from leaderboard import record
-from leaderboard.exchange import SCORES
+from leaderboard.exchange.export import SCORES
 from leaderboard.record import path_of, read, write
 
 METRICS = "deletion,pointing_game,sparseness,seconds,mean"

@@ -13,8 +13,8 @@ from bench.contact import no_samples, phantom_rows, sample_row
 from bench.maps import map_rows
 from bench.runner import Settings
 from explainers.base import Explainer
-from leaderboard.figures import map_tile
-from leaderboard.sheets import EVIDENCE, SHORTCUT
+from leaderboard.pictures.figures import map_tile
+from leaderboard.pictures.sheets import EVIDENCE, SHORTCUT
 from tasks.base import Sample, Task
 from tasks.phantoms.base import Phantoms
 

@@ -14,12 +14,12 @@ from matplotlib.image import imread
 from leaderboard.agreement import agreements, family_agreements
 from leaderboard.charts.agreement import draw_agreement
 from leaderboard.charts.curves import draw_curves
+from leaderboard.charts.diagram import diagrams
+from leaderboard.charts.looks import SYMBOLS, looks
 from leaderboard.charts.marks import MARKERS, N_SHOWN, per_row, shown
 from leaderboard.charts.pareto import draw_pareto
 from leaderboard.charts.ranks import draw_ranks
 from leaderboard.charts.strengths import draw_strengths
-from leaderboard.diagram import diagrams
-from leaderboard.looks import SYMBOLS, looks
 from leaderboard.record import Results, load
 from leaderboard.removal import removal_curves
 from leaderboard.standings import Standings, standings

@@ -7,9 +7,9 @@ from html.parser import HTMLParser
 import pytest
 
 from leaderboard.comparison import compare_explainers
-from leaderboard.comparison_html import comparison_html
 from leaderboard.comparison_page import ComparisonPage
 from leaderboard.record import load
+from leaderboard.report.comparison_html import comparison_html
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import pytest
 from matplotlib import rc_context
 from PIL import Image
 
-from leaderboard import concepts
-from leaderboard.concepts import ConceptRow, Patch, concept_sheet
+from leaderboard.pictures import concepts
+from leaderboard.pictures.concepts import ConceptRow, Patch, concept_sheet
 
 BLUE, RED = (0.0, 0.0, 1.0), (1.0, 0.0, 0.0)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from leaderboard.diagram import bars, diagrams
+from leaderboard.charts.diagram import bars, diagrams
 from leaderboard.standings import Standings, standings
 
 from .planted import normal, planted

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from leaderboard import table
-from leaderboard.exchange import MEANS, SCORES, SUFFIXES, cut, means_table, scores_table, write_table
+from leaderboard.exchange.export import MEANS, SCORES, SUFFIXES, cut, means_table, scores_table, write_table
 from leaderboard.record import load
 
 DOCS = Path(__file__).parents[2] / "docs" / "exchange.md"

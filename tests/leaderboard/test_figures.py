@@ -7,7 +7,7 @@ import pytest
 from matplotlib import colormaps
 from matplotlib.image import imread
 
-from leaderboard.figures import attribution_grids, grid, map_tile
+from leaderboard.pictures.figures import attribution_grids, grid, map_tile
 
 N, SIDE = 3, 16
 RNG = np.random.default_rng(0)

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leaderboard import merging
-from leaderboard.merging import Prefer, merge, write_merged
+from leaderboard.exchange import merging
+from leaderboard.exchange.merging import Prefer, merge, write_merged
+from leaderboard.exchange.tolerance import ABSOLUTE, RELATIVE, deviations
 from leaderboard.record import Status, load, path_of
-from leaderboard.tolerance import ABSOLUTE, RELATIVE, deviations
 
 NAN = float("nan")
 

@@ -16,13 +16,14 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from leaderboard import plots, verdict
+from leaderboard import verdict
 from leaderboard.agreement import LEAST_EXPLAINERS, agreement, agreements
-from leaderboard.gallery import exhibits, outline_path
 from leaderboard.origins import origins
 from leaderboard.record import heads, load, read, records
 from leaderboard.removal import removal_curves
-from leaderboard.report import Told, report
+from leaderboard.report import plots
+from leaderboard.report.building import Told, report
+from leaderboard.report.gallery import exhibits, outline_path
 from leaderboard.standings import standings
 from leaderboard.statistics import intervals
 from leaderboard.table import leaderboard

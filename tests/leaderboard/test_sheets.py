@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from leaderboard.sheets import EVIDENCE, SHORTCUT, Row, Tile, sheet, wrapped
+from leaderboard.pictures.sheets import EVIDENCE, SHORTCUT, Row, Tile, sheet, wrapped
 from leaderboard.style import Style
 
 SIDE = 96

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from leaderboard import submission
+from leaderboard.exchange import submission
+from leaderboard.exchange.submission import MANIFEST, describe, pack, unpack
 from leaderboard.record import load, path_of
-from leaderboard.submission import MANIFEST, describe, pack, unpack
 
 NAME = "results/toy/00000/grad_cam.parquet"
 PACKER = {"heatmark": "1.0"}

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 
-from .letters import groups
-from .standings import Standing, Standings
-from .style import Style
+from ..letters import groups
+from ..standings import Standing, Standings
+from ..style import Style
 
 _LINE, _TITLE, _HEAD, _FOOT = 0.18, 0.14, 0.3, 0.1
 """Of a name or bar, of a line of the title, from the title to the axis, and below; inches."""

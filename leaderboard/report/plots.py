@@ -16,15 +16,15 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from .agreement import Agreement
-from .duels import OVERALL
-from .looks import SYMBOLS, Look, looks
-from .removal import Curve
-from .standings import Standing, Standings
-from .strengths import ENDINGS, by_strength, of_explainer
-from .style import COLOURS, CONTROL
-from .summary import span
-from .verdict import front
+from ..agreement import Agreement
+from ..charts.looks import SYMBOLS, Look, looks
+from ..duels import OVERALL
+from ..removal import Curve
+from ..standings import Standing, Standings
+from ..strengths import ENDINGS, by_strength, of_explainer
+from ..style import COLOURS, CONTROL
+from ..summary import span
+from ..verdict import front
 
 DIVERGING = "PuOr"
 """Colours of agreement: not those of maps, which say something else."""

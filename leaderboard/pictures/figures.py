@@ -13,8 +13,8 @@ import numpy as np
 from matplotlib.colors import Colormap
 from numpy.typing import NDArray
 
+from ..style import Style
 from .sheets import EVIDENCE, SIGNED, Row, Tile, sheet
-from .style import Style
 
 INPUTS = "inputs"
 """Name of the file, among a shard's attributions, that holds the images."""

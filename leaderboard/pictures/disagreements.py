@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from .comparison import Disagreement
+from ..comparison import Disagreement
+from ..style import Style
 from .figures import INPUTS, map_tile
 from .sheets import EVIDENCE, Row, Tile, sheet
-from .style import Style
 
 
 def disagreement_sheet(folder: Path, found: Sequence[Disagreement], explainers: Sequence[str], path: Path) -> Path:

@@ -14,8 +14,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from .figures import INPUTS, map_tile
-from .sheets import SIGNED
+from ..pictures.figures import INPUTS, map_tile
+from ..pictures.sheets import SIGNED
 
 LARGEST = 128
 """Side of a picture, pixels: larger ones are made smaller."""

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from .standings import Standings
-from .style import COLOURS, CONTROL
+from ..standings import Standings
+from ..style import COLOURS, CONTROL
 
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star", "cross", "pentagon", "hexagram", "bowtie")
 DASHES = ("solid", "dash", "dot", "dashdot")

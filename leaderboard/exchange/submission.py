@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from .record import SAMPLES, Record, Status, path_of, read, read_samples, records, whole
+from ..record import SAMPLES, Record, Status, path_of, read, read_samples, records, whole
 
 FORMAT = "heatmark results 1"
 MANIFEST = "manifest.json"

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
+from ..style import Style
 from .figures import map_tile
 from .sheets import bare, wrapped
-from .style import Style
 
 BOX = "#ffb000"
 """Colour of the frame about the first patch, in its image."""

@@ -15,8 +15,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .record import SAMPLES, Record, Results, Status, read, read_samples, records, whole
-from .table import CONTROLS, leaderboard
+from ..record import SAMPLES, Record, Results, Status, read, read_samples, records, whole
+from ..table import CONTROLS, leaderboard
 
 SUFFIXES = (".csv", ".parquet", ".json")
 """The formats that are written, by the file's ending."""

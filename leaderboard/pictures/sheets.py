@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from .style import DIVERGING, INCH, Style
+from ..style import DIVERGING, INCH, Style
 
 EVIDENCE, SHORTCUT = "#00a020", "#e000c0"
 """Colours of outlines: what speaks for the class, and what misleads."""

@@ -9,7 +9,7 @@ from importlib.resources import files
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from .layout import number
+from ..text.layout import number
 
 _PARTS = "templates"
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 from markupsafe import Markup
 
-from .comparison import Comparison
-from .comparison_page import LEGEND, ComparisonPage
+from ..comparison import Comparison
+from ..comparison_page import LEGEND, ComparisonPage
 from .gallery import Exhibit, exhibits_of, legend
 from .page import environment, inline, part, policy
 

@@ -16,19 +16,20 @@ import pandas as pd
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from . import plots, record, verdict
-from .agreement import LEAST_EXPLAINERS, Agreement, agreements
+from .. import record, verdict
+from ..agreement import LEAST_EXPLAINERS, Agreement, agreements
+from ..charts.looks import looks
+from ..origins import Origins, origins
+from ..record import Results, Status
+from ..removal import removal_curves
+from ..standings import Standings, standings
+from ..summary import Summary
+from ..table import leaderboard
+from ..text.layout import LEGEND
+from . import plots
 from .gallery import Exhibit, exhibits, legend
-from .layout import LEGEND
-from .looks import looks
-from .origins import Origins, origins
 from .page import environment, inline, part, policy
 from .plots import Plot
-from .record import Results, Status
-from .removal import removal_curves
-from .standings import Standings, standings
-from .summary import Summary
-from .table import leaderboard
 from .tabulation import Tabulated, of_block, of_summary, per_task
 
 N_IMAGES = 4

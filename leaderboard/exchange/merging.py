@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .record import SAMPLES, Cell, Record, Status, path_of, read, read_samples, records, write, write_samples
-from .table import COSTS
+from ..record import SAMPLES, Cell, Record, Status, path_of, read, read_samples, records, write, write_samples
+from ..table import COSTS
 from .tolerance import deviations
 
 

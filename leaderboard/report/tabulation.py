@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from .layout import Block, Cell, blocks, cells
-from .standings import Standings
-from .summary import Summary, SummaryCell
+from ..standings import Standings
+from ..summary import Summary, SummaryCell
+from ..text.layout import Block, Cell, blocks, cells
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Pictures of images: contact sheets of heat maps, of concepts, of what explainers disagree on."""
