@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .base import Category, Decisions, Explanation, Metric
+from .base import TOGETHER, Category, Decisions, Explanation, Metric
 
 LEAST = 1e-6
 """What a cause is at least, as in Agarwal et al.: nothing is divided by less."""
@@ -378,9 +378,13 @@ def _maps(explanation: Explanation, neighbours: Neighbours) -> Tensor:
         decisions = explanation.decisions
         shape = (len(neighbours.images), *explanation.attributions.shape)
         maps = explanation.attributions.new_full(shape, torch.nan)
-        for images, kept, into in zip(neighbours.images, neighbours.kept, maps, strict=True):
+        # Of a small batch, several neighbours are explained together.
+        n_together = max(1, TOGETHER // len(decisions.inputs))
+        groups = (torch.split(whole, n_together) for whole in (neighbours.images, neighbours.kept, maps))
+        for images, kept, into in zip(*groups, strict=True):
             if bool(kept.any()):
-                into[kept] = explanation.explain(decisions.model, images[kept], decisions.targets[kept])
+                targets = decisions.targets.expand(kept.shape)
+                into[kept] = explanation.explain(decisions.model, images[kept], targets[kept])
         return maps.flatten(2)
 
     return explanation.shared(("maps of neighbours", neighbours.name), compute)
