@@ -4,7 +4,7 @@ import copy
 from dataclasses import dataclass
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from .rewriting import NotCanonizableError
 
@@ -75,6 +75,17 @@ def _as_maps(rebuilt: fx.GraphModule, node: fx.Node) -> None:
     node.replace_all_uses_with(features, lambda user: user is not features)
 
 
+class Channelwise(nn.Conv2d):
+    """The 1 x 1 convolution of each channel alone, computed as the product that it is: torch's own is slow at it."""
+
+    def __init__(self, n_channels: int) -> None:
+        # On the meta device nothing is initialised, which would draw from the global random state.
+        super().__init__(n_channels, n_channels, 1, groups=n_channels, device="meta")
+
+    def forward(self, input: Tensor) -> Tensor:
+        scaled = input * self.weight.view(-1, 1, 1)
+        return scaled if self.bias is None else scaled + self.bias.view(-1, 1, 1)
+
+
 def _channelwise(norm: nn.BatchNorm2d | nn.BatchNorm1d) -> nn.Conv2d:
-    # On the meta device nothing is initialised, which would draw from the global random state.
-    return nn.Conv2d(norm.num_features, norm.num_features, 1, groups=norm.num_features, device="meta")
+    return Channelwise(norm.num_features)
