@@ -5,7 +5,8 @@ how many times faster that is, in sum and metric by metric, stands in `extra_inf
 printed with `-s`. The maps that are judged are there beforehand, and so are the random networks; what a metric asks the
 explainer for again, both pay. Ours is given the network as a run lays it out and one `Decisions` for all explainers and
 metrics, as in a run; Quantus the network as torchvision made it, and all samples at once. Nothing is asserted about
-time, only that the numbers agree: see `bench.pairs` for how.
+time, only that the numbers agree: see `bench.pairs` for how. For that Quantus is asked once more, with the network laid
+out as ours is: two memory layouts round otherwise, and ranks and ratios of small falls make much of it.
 """
 
 import copy
@@ -42,23 +43,6 @@ EXPLAINERS: list[Explainer] = [
 ]
 # Those with the same numbers on the same images; Quantus's ROAD is not among them, it fails on three channels.
 BOTH = [pair for pair in PAIRS if pair.expected == EQUAL and pair.quantus != "ROAD"]
-
-# The two memory layouts round otherwise: where Quantus is given our layout, all metrics agree to 1e-7. Falls, and moves
-# of logits and representations, are small differences of large numbers, which are then ranked or divided by. Metrics
-# that explain again do so in their own layout: of a ResNet-18 of random weights their scores are apart by up to 1.6e-4.
-_EXPLAIN_AGAIN = (
-    *("max_sensitivity, MaxSensitivity", "avg_sensitivity, AvgSensitivity", "continuity, Continuity"),
-    *("local_lipschitz_estimate, LocalLipschitzEstimate", "efficient_mprt, EfficientMPRT", "random_logit, RandomLogit"),
-)
-TOLERANCES = {
-    **dict.fromkeys(_EXPLAIN_AGAIN, 5e-4),
-    "region_perturbation, RegionPerturbation": 1e-4,
-    "faithfulness_correlation, FaithfulnessCorrelation": 2e-4,
-    "faithfulness_estimate, FaithfulnessEstimate": 2e-4,
-    "relative_input_stability, RelativeInputStability": 5e-3,
-    "relative_output_stability, RelativeOutputStability": 5e-3,
-    "relative_representation_stability, RelativeRepresentationStability": 5e-3,
-}
 
 
 @pytest.fixture(autouse=True, params=[1, 2], ids=["one thread", "two threads"])
@@ -101,8 +85,11 @@ def _calibrated(network: nn.Module, side: int) -> nn.Module:
 @pytest.fixture(
     params=[(_small, 8, 64), (partial(resnet18, num_classes=4), 1, 224)], ids=["small CNN, 64 px", "ResNet-18, 224 px"]
 )
-def cases(request: pytest.FixtureRequest) -> Callable[[], list[Case]]:
-    """What makes a case an explainer, all of fresh decisions of one batch; noise does not change the decisions."""
+def cases(request: pytest.FixtureRequest) -> Callable[..., list[Case]]:
+    """What makes a case an explainer, all of fresh decisions of one batch; noise does not change the decisions.
+
+    Quantus's network is as torchvision made it, or laid out as ours.
+    """
     build, n_samples, side = request.param
     torch.manual_seed(0)
     network = _calibrated(build(), side)
@@ -110,11 +97,12 @@ def cases(request: pytest.FixtureRequest) -> Callable[[], list[Case]]:
     masks = torch.zeros(n_samples, 1, side, side, dtype=torch.bool)
     masks[..., side // 4 : side // 2, side // 4 : side // 2] = True
 
-    def make() -> list[Case]:
+    def make(one_layout: bool = False) -> list[Case]:
         decisions = Decisions(laid_out, images, masks=masks)
         maps = [without_ties(decisions, explain(laid_out, images, decisions.targets)) for explain in EXPLAINERS]
         explanations = [Explanation(decisions, one, explain) for one, explain in zip(maps, EXPLAINERS, strict=True)]
-        return [Case(explanation, quantus(), network) for explanation in explanations]
+        theirs = laid_out if one_layout else network
+        return [Case(explanation, quantus(), theirs) for explanation in explanations]
 
     return make
 
@@ -148,7 +136,7 @@ def _judged(cases: list[Case], side: int) -> Ledger:
     return ledger
 
 
-def test_all_metrics_that_both_have(benchmark: Any, cases: Callable[[], list[Case]]) -> None:
+def test_all_metrics_that_both_have(benchmark: Any, cases: Callable[..., list[Case]]) -> None:
     _judged(cases()[:1], 0)  # warm
     theirs = _judged(cases(), 1)
     ours = benchmark.pedantic(_judged, setup=lambda: ((cases(), 0), {}), rounds=1)
@@ -158,10 +146,15 @@ def test_all_metrics_that_both_have(benchmark: Any, cases: Callable[[], list[Cas
     benchmark.extra_info["times faster, by metric"] = {
         name: theirs.seconds[name] / ours.seconds[name] for name in theirs.seconds
     }
+
+
+def test_they_agree(benchmark: Any, cases: Callable[..., list[Case]]) -> None:
+    theirs = _judged(cases(one_layout=True), 1)
+    ours = benchmark.pedantic(_judged, setup=lambda: ((cases(), 0), {}), rounds=1)
     apart = {name: _difference(ours.answers[name], theirs.answers[name]) for name in theirs.answers}
     benchmark.extra_info["largest difference, by metric"] = apart
     print(apart)
-    assert all(difference <= TOLERANCES.get(name, TOLERANCE) for name, difference in apart.items())
+    assert {name: difference for name, difference in apart.items() if not difference <= TOLERANCE} == {}
 
 
 def _difference(ours: list[Tensor], theirs: list[Tensor]) -> float:
