@@ -22,13 +22,6 @@ class Mosaics(NamedTuple):
     of_target: Tensor
     """(M, 4) bool, which tiles show the target: top left, top right, bottom left, bottom right."""
 
-    @property
-    def places(self) -> Tensor:
-        """(M, 1, 2H, 2W) bool, the pixels of the tiles that show the target."""
-        height, width = (side // 2 for side in self.images.shape[2:])
-        grid = self.of_target.view(-1, 1, 2, 2)
-        return grid.repeat_interleave(height, dim=2).repeat_interleave(width, dim=3)
-
 
 @dataclass(frozen=True)
 class Focus(Metric):
@@ -85,10 +78,20 @@ class Focus(Metric):
         made = mosaics(decisions)
         scores = torch.full(decisions.targets.shape, torch.nan, dtype=torch.float64, device=decisions.targets.device)
         if bool(made.made.any()):
-            positive = _maps(explanation, made).flatten(1).double().clamp(min=0)
-            inside = (positive * made.places.flatten(1)).sum(dim=1)
-            scores[made.made] = inside / positive.sum(dim=1)  # 0 / 0 where nothing is positive
+            scores[made.made] = share_of_target(_maps(explanation, made), made.of_target)
         return scores
+
+
+def share_of_target(maps: Tensor, of_target: Tensor) -> Tensor:
+    """(M,) share of the positive relevance on the tiles of the target; nan: nothing is positive.
+
+    Args:
+        maps: (M, 1, 2H, 2W), of mosaics.
+        of_target: (M, 4) bool, see `Mosaics`.
+    """
+    height, width = (side // 2 for side in maps.shape[2:])
+    positive = maps.double().clamp(min=0).reshape(-1, 2, height, 2, width).sum(dim=(2, 4)).flatten(1)
+    return (positive * of_target).sum(dim=1) / positive.sum(dim=1)
 
 
 def mosaics(decisions: Decisions) -> Mosaics:
