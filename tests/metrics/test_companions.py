@@ -188,6 +188,21 @@ def test_sufficiency_of_several_labels_asks_about_the_samples_own_target() -> No
     assert found.tolist() == approx(wanted)
 
 
+def test_sufficiency_of_quantus_depends_on_the_batch_and_ours_does_not() -> None:
+    quantus = pytest.importorskip("quantus")
+    metric = quantus.Sufficiency(normalise=False, abs=False, disable_warnings=True)
+    maps = random_maps().abs() + 3 * masks()
+    theirs, mine = [], []
+    for rows in (list(range(N)), list(range(7))):
+        explanation = judge(fixed(maps), rows)
+        inputs, targets = explanation.decisions.inputs.numpy(), explanation.decisions.targets.numpy()
+        model, own = explanation.decisions.model.eval(), maps[rows].numpy()
+        theirs.append(metric(model=model, x_batch=inputs, y_batch=targets, a_batch=own, channel_first=True)[:7])
+        mine.append(sufficiency(explanation)[:7].tolist())
+    assert np.abs(np.subtract(*theirs)).max() > 0.1
+    assert mine[0] == approx(mine[1])
+
+
 # Focus
 
 
