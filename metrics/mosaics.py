@@ -39,14 +39,15 @@ class Focus(Metric):
     classes, an image is of the target if its logit is above 0, and of another class else: nan where the sample's own
     finding is not there.
 
-    The mosaic is twice as high and wide as an image, as in the paper, so that what a network knows keeps its size.
+    The mosaic is twice as high and wide as an image, as Quantus makes it, so that what a network knows keeps its size.
     Reduced to the size of an image, mosaics mean little: of a ResNet-18 on phantoms of 96 pixels Grad-CAM scored 0.52
     then, and 0.87 as they are. The price: a network that takes images of one size only, without global or adaptive
     pooling, cannot be asked, and the metric is inapplicable.
 
     How to read it. It judges the network too: one that reads a mosaic badly, by layers that expect each thing in its
-    place (a VGG's), or whose class is told by what is absent («no finding»), leaves nothing to point at. Compare
-    explainers of one network. A map that follows a few pixels of the target scores as well as one that follows all.
+    place, or whose class is told by what is absent («no finding»), leaves nothing to point at. Compare
+    explainers of one network. A map that follows a few pixels of the target scores as well as one that follows all. One
+    mosaic a sample is a coarse draw: means over samples are what counts.
 
     Costs one explanation of four times as many pixels, made for a quarter of the batch at a time, and one forward pass
     of an image of that size a batch.

@@ -39,7 +39,8 @@ class Sufficiency(Metric):
 
     How to read it. It compares places: that a map lies where the maps of its class lie is enough. Evidence that may be
     anywhere in the image (lesions) makes near maps rare for faithful explainers too, and a map that only tells the
-    class by where it is bright scores best. Few companions make one score coarse; means over samples are what counts.
+    class by where it is bright scores best. It does not tell a trained network from a random one, whose maps of one
+    class are alike too. Few companions make one score coarse; means over samples are what counts.
 
     Costs, once a task and explainer, the explanation of all companions (of several labels: once for every target that
     is asked about), and once a task a forward pass of them.
