@@ -57,11 +57,12 @@ class Case:
         targets: Tensor | None = None,
         settings: Mapping[str, Any] | None = None,
         softmax: bool = False,
+        custom: Any = None,
     ) -> Any:
         """What Quantus's class of a name returns for all samples at once, attributions as they are.
 
         Left out: the images, the network, the targets of the case; the settings are Quantus's defaults but for
-        normalization and absolute values.
+        normalization and absolute values. Custom is what some classes want to know beside.
         """
         decisions = self.decisions
         masks = None if len(attributions) < len(decisions.inputs) else decisions.masks
@@ -73,6 +74,7 @@ class Case:
             "explain_func": explaining(self.explanation.explain, decisions),
             "softmax": softmax,
             "batch_size": len(decisions.inputs),
+            **({} if custom is None else {"custom_batch": custom}),
         }
         own = {"normalise": False, "abs": False, **(settings or {})}
         return ask(self.library, name, own, self.model if model is None else model, call, self.seed)

@@ -102,6 +102,10 @@ class Job:
             self.inapplicable[name] = "the task has no masks of shortcuts"
             return
         try:
+            reason = metric.inapplicable(self.decisions[0])
+            if reason is not None:
+                self.inapplicable[name] = reason
+                return
             self.scores[name] = torch.cat([metric(explanation) for explanation in self.explanations])
         except Exception as error:  # noqa: BLE001  # a metric is a plugin: its cell fails, with the reason
             self.failures[name] = one_line(error)

@@ -25,6 +25,7 @@ from tasks.base import Batch, Task
 
 from . import attributions, environment
 from .catalog import Catalog, family, settings_of
+from .companions import Companions
 from .errors import UserError, one_line
 from .job import Job
 from .outcome import sample_table
@@ -73,7 +74,15 @@ Report = Callable[[Event], None]
 class Shard:
     """A range of one task's samples on the device, with what the model decides about them."""
 
-    def __init__(self, name: str, task: str, model: nn.Module, batches: Sequence[Batch], settings: Settings) -> None:
+    def __init__(
+        self,
+        name: str,
+        task: str,
+        model: nn.Module,
+        batches: Sequence[Batch],
+        settings: Settings,
+        companions: Callable[[], Decisions] | None = None,
+    ) -> None:
         self.name = name
         self.batches = batches
         self.samples = {
@@ -81,15 +90,21 @@ class Shard:
         }
         if len(self.samples) != sum(len(batch.ids) for batch in batches):
             raise ValueError("two samples have one id")
-        self._model, self._task, self._settings = model, task, settings
+        self._model, self._task, self._settings, self._companions = model, task, settings, companions
 
     @cached_property
     def decisions(self) -> list[Decisions]:
         """One a batch; made when the first explainer needs them, since a complete shard needs none."""
-        return [decide(self._model, batch, self._task, self._settings) for batch in self.batches]
+        return [decide(self._model, batch, self._task, self._settings, self._companions) for batch in self.batches]
 
 
-def decide(model: nn.Module, batch: Batch, task: str, settings: Settings) -> Decisions:
+def decide(
+    model: nn.Module,
+    batch: Batch,
+    task: str,
+    settings: Settings,
+    companions: Callable[[], Decisions] | None = None,
+) -> Decisions:
     """What the model decides about a batch, on the device of the settings."""
 
     def moved(tensor: Tensor | None) -> Tensor | None:
@@ -103,6 +118,7 @@ def decide(model: nn.Module, batch: Batch, task: str, settings: Settings) -> Dec
         batch.ids,
         moved(batch.masks),
         moved(batch.shortcuts),
+        companions=companions,
         task=task,
         seed=settings.seed,
         batch_size=settings.batch_size,
@@ -152,9 +168,12 @@ class _TaskRunner:
         self.chosen = chosen
         self.settings = settings
         self.report = report
+        self.companions = Companions(task, name, settings.seed)
 
     def load(self) -> None:
-        self.model = on_device(self.task, self.settings.device)
+        model = self.model = on_device(self.task, self.settings.device)
+        name, settings = self.name, self.settings  # not self, which would hold itself
+        self.decided_companions = self.companions.decided(lambda batch: decide(model, batch, name, settings))
         self.weights = environment.weights_fingerprint(self.model)
 
     def run_shard(self, start: int) -> None:
@@ -162,7 +181,7 @@ class _TaskRunner:
         try:
             stop = min(start + SHARD_SIZE, self.settings.n_samples)
             batches = list(self.task.batches(self.settings.batch_size, start, stop))
-            shard = Shard(shard_name, self.name, self.model, batches, self.settings)
+            shard = Shard(shard_name, self.name, self.model, batches, self.settings, self.decided_companions)
         except Exception as error:  # noqa: BLE001  # as above
             self.fail(shard_name, error)
             return
@@ -228,7 +247,7 @@ class _TaskRunner:
             metric_name: Cell(
                 category=str(metric.category),
                 higher_is_better=metric.higher_is_better,
-                settings=settings_of(metric),
+                settings=self.companions.settings_of(metric),
                 status=Status.SCORED,
             )
             for metric_name, metric in self.chosen.metrics.items()

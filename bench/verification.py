@@ -21,6 +21,7 @@ from tasks.base import Batch, Task, collate
 
 from . import environment
 from .catalog import Catalog, Entry, matching, select, settings_of
+from .companions import Companions
 from .errors import UserError, one_line
 from .job import Job
 from .runner import SHARD_SIZE, Settings, decide, on_device
@@ -199,6 +200,9 @@ class _Rerun:
             self.model = on_device(task, device)
             self.batches = list(_batches(task, drawn.samples))
             self.settings = Settings(Path(), device, seed=drawn.seed)
+            self.companions = Companions(task, drawn.task, drawn.seed)
+            model, settings = self.model, self.settings
+            self.decided_companions = self.companions.decided(lambda batch: decide(model, batch, drawn.task, settings))
             self.decisions = self._decide(self.batches)
         except Exception as error:  # a task is a plugin: its cells are not run, with the reason
             raise _NotRunError(f"task: {one_line(error)}") from error
@@ -233,7 +237,11 @@ class _Rerun:
         reasons |= failures
         checked = {}
         for metric in scores:
-            here = {**self.here, "explainer": settings_of(explainer), "metric": settings_of(chosen[metric])}
+            here = {
+                **self.here,
+                "explainer": settings_of(explainer),
+                "metric": self.companions.settings_of(chosen[metric]),
+            }
             checked[metric] = self._compared(name, metric, scores[metric], here)
         doubtful = {metric: chosen[metric] for metric, one in checked.items() if one.verdict is Verdict.DIFFERS}
         moved = self._moved(explainer, doubtful, scores) if doubtful else {}
@@ -246,7 +254,7 @@ class _Rerun:
                 yield checked[metric]
 
     def _decide(self, batches: Sequence[Batch]) -> list[Decisions]:
-        return [decide(self.model, batch, self.drawn.task, self.settings) for batch in batches]
+        return [decide(self.model, batch, self.drawn.task, self.settings, self.decided_companions) for batch in batches]
 
     def _scores(
         self, decisions: Sequence[Decisions], explainer: Explainer, metrics: Mapping[str, Metric]

@@ -41,6 +41,8 @@ class Decisions:
         ids: N names; None: the samples' numbers.
         masks: (N, 1, H, W) bool, where the evidence lies; all False: none for this sample.
         shortcuts: (N, 1, H, W) bool, where a misleading cue lies.
+        companions: Answers the decisions about a few samples of the task, the same ones whichever batch asks; None:
+            there are none. See `companions`.
         task: Name of the task; takes part in seeding.
         seed: The run's seed.
         batch_size: How many images `logits` forwards at a time.
@@ -56,6 +58,7 @@ class Decisions:
         masks: Tensor | None = None,
         shortcuts: Tensor | None = None,
         *,
+        companions: "Callable[[], Decisions] | None" = None,
         task: str = "",
         seed: int = 0,
         batch_size: int = 32,
@@ -66,6 +69,7 @@ class Decisions:
         self.ids = ids if ids is not None else tuple(str(index) for index in range(len(inputs)))
         self.masks = masks
         self.shortcuts = shortcuts
+        self.companions = companions
         self.task = task
         self.seed = seed
         self.batch_size = batch_size
@@ -208,6 +212,7 @@ class Metric(ABC):
     higher_is_better: ClassVar[bool]
     needs_masks: ClassVar[bool] = False
     needs_shortcuts: ClassVar[bool] = False
+    needs_companions: ClassVar[bool] = False
     has_curve: ClassVar[bool] = False
     """Whether the score is the area under a curve that `curve` tells."""
 
@@ -224,18 +229,24 @@ class Metric(ABC):
 
         Raises:
             ValueError: the metric's answer has a wrong shape or is infinite, or it needs masks (of the evidence, of
-                shortcuts) and there are none.
+                shortcuts) or companions and there are none.
         """
         if self.needs_masks and explanation.decisions.masks is None:
             raise ValueError(f"{self}: needs masks, and the task has none")
         if self.needs_shortcuts and explanation.decisions.shortcuts is None:
             raise ValueError(f"{self}: needs masks of shortcuts, and the task has none")
+        if self.needs_companions and explanation.decisions.companions is None:
+            raise ValueError(f"{self}: needs companions, and these decisions are given none")
         scores = self.score(explanation)
         if scores.shape != explanation.decisions.targets.shape:
             raise ValueError(f"{self}: one score a sample, not {tuple(scores.shape)}")
         if bool(scores.isinf().any()):
             raise ValueError(f"{self}: scores are infinite")
         return scores.detach().double().cpu()
+
+    def inapplicable(self, decisions: Decisions) -> str | None:  # noqa: ARG002  # for those that ask the network
+        """Why such decisions cannot be judged by it, whatever the explanation, or None where they can."""
+        return None
 
     @abstractmethod
     def score(self, explanation: Explanation) -> Tensor:

@@ -1,7 +1,7 @@
 """All pairs, in the order of the table. A pair more is a line more in `PAIRS` of its family's file."""
 
 from ..crosscheck import Pair
-from . import axiomatic, complexity, correlation, localization, randomization, removal, robustness
+from . import axiomatic, companions, complexity, correlation, localization, randomization, removal, robustness
 
 PAIRS: tuple[Pair, ...] = (
     *removal.PAIRS,
@@ -11,4 +11,5 @@ PAIRS: tuple[Pair, ...] = (
     *complexity.PAIRS,
     *randomization.PAIRS,
     *axiomatic.PAIRS,
+    *companions.PAIRS,
 )

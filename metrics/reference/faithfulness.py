@@ -167,7 +167,10 @@ class Infidelity(_Faithfulness):
 
 @dataclass(frozen=True)
 class Sufficiency(_Faithfulness):
-    """Quantus's Sufficiency: it compares the samples of a batch, so a sample has no score. Always fails."""
+    """Quantus's Sufficiency: it compares the samples of a batch, so a sample has no score. Always fails.
+
+    `sufficiency` compares with companions that are the same for every batch.
+    """
 
     higher_is_better: ClassVar[bool] = True
     impossible: ClassVar[str] = "compares the samples of a batch: a sample has no score of its own"

@@ -55,7 +55,10 @@ class AUC(_Localization):
 
 @dataclass(frozen=True)
 class Focus(Reference):
-    """Quantus's Focus: it judges mosaics of four images, which no task of ours has. Always fails."""
+    """Quantus's Focus: it judges mosaics of four images, which no task of ours has. Always fails.
+
+    `focus` makes them.
+    """
 
     category: ClassVar[Category] = Category.LOCALIZATION
     higher_is_better: ClassVar[bool] = True

@@ -1,7 +1,7 @@
 """A whole run forwards just the images that it must: counted at the network, and from first principles."""
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,9 @@ from explainers.base import Explainer
 from explainers.controls import center
 from explainers.gradient import gradient, integrated_gradients
 from leaderboard import record
-from tests.bench.toys import Halves, ToyTask
+from metrics.base import Metric
+from tasks.base import Task
+from tests.bench.toys import SIDE, Halves, ToyTask
 
 STANDARD = {name: metric for name, metric in catalog().metrics.items() if not metric.on_request}
 CURVES, STEPS = 4, 32
@@ -45,12 +47,20 @@ def forwarded(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counts]:
     return counts
 
 
-def of_a_run(counts: Counts, folder: Path, explainers: dict[str, Explainer], n_samples: int, batch_size: int) -> int:
+def of_a_run(
+    counts: Counts,
+    folder: Path,
+    explainers: dict[str, Explainer],
+    n_samples: int,
+    batch_size: int,
+    task: Task = ToyTask(),  # noqa: B008  # frozen
+    metrics: Mapping[str, Metric] = STANDARD,
+) -> int:
     counts.clear()
     settings = Settings(folder, torch.device("cpu"), n_samples, batch_size)
     failures: list[object] = []
-    chosen = Catalog({}, explainers, STANDARD)
-    run_task("toy", ToyTask(), chosen, settings, lambda event: failures.extend(event.failures.items()))
+    chosen = Catalog({}, explainers, dict(metrics))
+    run_task("toy", task, chosen, settings, lambda event: failures.extend(event.failures.items()))
     assert not failures
     return sum(counts)
 
@@ -102,3 +112,28 @@ def test_another_explainer_costs_its_own_passes_only(tmp_path: Path, forwarded: 
 def test_the_same_run_again_forwards_nothing(tmp_path: Path, forwarded: Counts) -> None:
     assert of_a_run(forwarded, tmp_path, {"gradient": gradient}, 6, 6)
     assert of_a_run(forwarded, tmp_path, {"gradient": gradient}, 6, 6) == 0
+
+
+@dataclass(frozen=True)
+class OfAnySize(ToyTask):
+    """The toys, of a network that takes mosaics too."""
+
+    def model(self) -> nn.Module:
+        return Pooling().eval().requires_grad_(False)
+
+
+class Pooling(Halves):
+    def forward(self, inputs: Tensor) -> Tensor:
+        return super().forward(nn.functional.adaptive_avg_pool2d(inputs, SIDE))
+
+
+def test_companions_are_decided_once_and_explained_once_an_explainer(tmp_path: Path, forwarded: Counts) -> None:
+    """Of 40 samples, in two shards of 32 and 8: two batches in the first, one in the second."""
+    among = {name: catalog().metrics[name] for name in ("sufficiency", "focus", "iou_tuned")}
+    n, n_batches, n_companions = 40, 3, 16
+    of_task = n + n_batches + n_companions  # the decisions, whether mosaics are taken, the companions' decisions
+    of_gradient = n + n + n_companions  # explained: the samples, a mosaic of each, the companions
+    chosen: tuple[dict[str, Explainer], ...] = ({"center": center}, {"center": center, "gradient": gradient})
+    for explainers, wanted in zip(chosen, (of_task, of_task + of_gradient), strict=True):
+        folder = tmp_path / str(len(explainers))
+        assert of_a_run(forwarded, folder, explainers, n, 16, OfAnySize(n_samples=60), among) == wanted

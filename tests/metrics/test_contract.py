@@ -33,14 +33,25 @@ def part(network: nn.Module, images: Tensor, masks: Tensor, explain: Explain) ->
     def coarse(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
         return (30 * explain(model, inputs, targets)).round()
 
+    # At the images' own size the pooling changes nothing.
+    model = nn.Sequential(*network[:4], nn.AdaptiveAvgPool2d(10), *network[4:]).eval()
+
     def make(rows: list[int], batch_size: int = 32, device: str = "cpu") -> Explanation:
+        model.to(device)
         names = tuple(NAMES[row] for row in rows)
         inputs, inside = images[rows].to(device), masks[rows].to(device)
         cues = inside.roll(7, 3)
+        pool = Decisions(model, images.to(device), ids=NAMES, masks=masks.to(device))
         decisions = Decisions(
-            network.to(device), inputs, ids=names, masks=inside, shortcuts=cues, batch_size=batch_size
+            model,
+            inputs,
+            ids=names,
+            masks=inside,
+            shortcuts=cues,
+            companions=lambda: pool,
+            batch_size=batch_size,
         )
-        return Explanation(decisions, coarse(network, inputs, decisions.targets), coarse)
+        return Explanation(decisions, coarse(model, inputs, decisions.targets), coarse)
 
     return make
 

@@ -39,6 +39,7 @@ BOUNDED = {
     **dict.fromkeys(("pointing_game", "hit_rate", "relevance_mass_accuracy", "relevance_rank_accuracy"), (0, 1)),
     **dict.fromkeys(("top_k_intersection", "average_precision", "roc_auc", "iou", "iou_best"), (0, 1)),
     **dict.fromkeys(("shortcut_mass", "unused_shortcut_mass", "border_mass"), (0, 1)),
+    **dict.fromkeys(("sufficiency", "focus", "iou_tuned"), (0, 1)),
     **dict.fromkeys(
         ("sparseness", "complexity", "effective_complexity", "non_sensitivity", "input_invariance"), (0, 1)
     ),
@@ -73,12 +74,26 @@ def judge() -> Judge:
     for index in range(3):  # the last image has no evidence
         masks[index, :, index : index + 4, 2:5] = True
 
+    others = Decisions(
+        network,
+        torch.rand(8, 3, SIDE, SIDE, generator=generator, dtype=torch.float64),
+        ids=("sample 0", "sample 3", *(f"companion {index}" for index in range(6))),
+        masks=masks.repeat(2, 1, 1, 1),
+    )
+
     def make(attributions: Tensor, rows: list[int], unit: float = 1.0) -> Explanation:
         def explain(_model: nn.Module, inputs: Tensor, _targets: Tensor) -> Tensor:
             return unit * inputs.mean(dim=1, keepdim=True).round(decimals=1)
 
         names = tuple(f"sample {row}" for row in rows)
-        decisions = Decisions(network, images[rows], ids=names, masks=masks[rows], shortcuts=masks[rows].roll(4, 3))
+        decisions = Decisions(
+            network,
+            images[rows],
+            ids=names,
+            masks=masks[rows],
+            shortcuts=masks[rows].roll(4, 3),
+            companions=lambda: others,
+        )
         return Explanation(decisions, attributions, explain)
 
     return make

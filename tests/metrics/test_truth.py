@@ -21,6 +21,7 @@ ADDITIVE = sorted(
     and not name.startswith("quantus_")
     # These put other things in a removed pixel's place than one image, so that no map adds up.
     and name not in {"road", "road_exact", "monotonicity_correlation"}
+    and not metric.needs_companions  # they remove nothing
 )
 CHANCE = {
     **dict.fromkeys(("srg", "srg_blur", "pixel_flipping_blur"), 0.0),
@@ -87,8 +88,9 @@ def test_mask_is_the_best_map_and_noise_is_at_chance(name: str, decisions: Decis
     if name.startswith("quantus_"):
         pytest.skip("the reference's own")
     metric = METRICS[name]
-    of_masks = Decisions(decisions.model, decisions.inputs[:5], masks=masks[:5])
-    best = metric(Explanation(of_masks, masks[:5].double(), lambda *_: masks))
+    alone = Decisions(decisions.model, decisions.inputs[:5], masks=masks[:5])
+    of_masks = Decisions(decisions.model, decisions.inputs[:5], masks=masks[:5], companions=lambda: alone)
+    best = metric(Explanation(of_masks, masks[:5].double(), lambda *_: masks[:5].double()))
     share = masks[:5].double().mean((1, 2, 3))
     torch.testing.assert_close(best, 1 / share if name == "relevance_mass_ratio" else torch.ones(5).double())
     at_random = torch.stack([scored(metric, of_masks, noise[:5]) for noise in noises(masks.double())])
