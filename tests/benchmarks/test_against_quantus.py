@@ -45,6 +45,10 @@ EXPLAINERS: list[Explainer] = [
 BOTH = [pair for pair in PAIRS if pair.expected == EQUAL and pair.quantus != "ROAD"]
 
 
+# It divides by how far logits move, a thousandth of them: a pass of several neighbours rounds otherwise than one of each.
+TOLERANCES = {"relative_output_stability, RelativeOutputStability": 1e-4}
+
+
 @pytest.fixture(autouse=True, params=[1, 2], ids=["one thread", "two threads"])
 def _threads(request: pytest.FixtureRequest) -> Iterator[None]:
     before = torch.get_num_threads()
@@ -154,7 +158,7 @@ def test_they_agree(benchmark: Any, cases: Callable[..., list[Case]]) -> None:
     apart = {name: _difference(ours.answers[name], theirs.answers[name]) for name in theirs.answers}
     benchmark.extra_info["largest difference, by metric"] = apart
     print(apart)
-    assert {name: difference for name, difference in apart.items() if not difference <= TOLERANCE} == {}
+    assert {name: found for name, found in apart.items() if not found <= TOLERANCES.get(name, TOLERANCE)} == {}
 
 
 def _difference(ours: list[Tensor], theirs: list[Tensor]) -> float:
