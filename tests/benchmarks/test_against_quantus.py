@@ -45,7 +45,7 @@ EXPLAINERS: list[Explainer] = [
 BOTH = [pair for pair in PAIRS if pair.expected == EQUAL and pair.quantus != "ROAD"]
 
 
-# It divides by how far logits move, a thousandth of them: a pass of several neighbours rounds otherwise than one of each.
+# It divides by how far logits move, a thousandth of them: a pass of several neighbours rounds otherwise than of one.
 TOLERANCES = {"relative_output_stability, RelativeOutputStability": 1e-4}
 
 
