@@ -232,11 +232,13 @@ def _beats_controls(tests: Tests, who: Explainers) -> tuple[bool | None, ...]:
 def _drawn(fights: Sequence[TaskDuels], family: str) -> Array:
     """The share of duels won in a family, (E, 1 + B): as it is, then of each resample. nan: no duel."""
     total, n = np.zeros((1, 1)), np.zeros((1, 1))
-    for one in fights:
+    for place, one in enumerate(fights):
         if family in one.won:
             won = one.won[family]
             defined = np.isfinite(won)
-            counts = np.hstack([np.ones((won.shape[1], 1)), resample_counts(won.shape[1], N_RESAMPLES)])
+            # Turned, since tasks of one size have the same resamples: theirs must be independent.
+            resamples = np.roll(resample_counts(won.shape[1], N_RESAMPLES), place, axis=1)
+            counts = np.hstack([np.ones((won.shape[1], 1)), resamples])
             drawn = np.full((1, 1), won.shape[1]) if defined.all() else defined @ counts
             there = drawn > 0
             total = total + np.where(there, np.where(defined, won, 0) @ counts / np.where(there, drawn, 1), 0)
