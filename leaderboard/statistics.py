@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
 
 from .signed_rank import compare
+from .units import Units, means_of_units, sums_of
 
 LEVEL = 0.05
 """Family-wise error of the comparisons of a column; intervals cover 1 - LEVEL."""
@@ -154,36 +155,45 @@ def friedman(scores: ArrayLike) -> Friedman:
     return Friedman(n, statistic, float(stats.f.sf(statistic, k - 1, (k - 1) * (n - 1))))
 
 
-def ranks(scores: ArrayLike, higher_is_better: bool) -> NDArray[np.int64]:
+def ranks(scores: ArrayLike, higher_is_better: bool, units: Units | None = None) -> NDArray[np.int64]:
     """Rank (K,) of each column of scores (N, K): 1 + the number of columns that are separably better.
 
     Separably better: the two-sided paired Wilcoxon test rejects at 5 %, Holm-corrected over all pairs, and the
     ranks of the differences and their mean point the same way. What cannot be told from the best has rank 1; so
-    ranks tie, and a rank may be left out after ties. A column without scores is not separable from any.
+    ranks tie, and a rank may be left out after ties. A column without scores is not separable from any. What is
+    tested is the mean difference of each unit (N,), of each sample where none are given.
     """
     rows = _oriented(scores, higher_is_better)
     first, second = np.triu_indices(len(rows), 1)
-    difference, p_value, _ = _pairs(rows[first], rows[second])
+    difference, p_value, _ = _pairs(rows[first], rows[second], units)
     separable = holm(p_value) < LEVEL
     losers = np.where(difference > 0, second, first)[separable]
     return 1 + np.bincount(losers, minlength=len(rows))
 
 
-def beats_controls(scores: ArrayLike, controls: ArrayLike, higher_is_better: bool) -> NDArray[np.bool_]:
+def beats_controls(
+    scores: ArrayLike, controls: ArrayLike, higher_is_better: bool, units: Units | None = None
+) -> NDArray[np.bool_]:
     """Whether each column of scores (N, K) is significantly better than every column of controls (N, C): (K,).
 
     One-sided paired Wilcoxon tests at 5 %, Holm-corrected over all explainers × controls. A control without any
-    score is left out; without controls all columns pass. Meaningless for the category runtime: a control costs
-    nothing, and to be faster than it says nothing about an explanation.
+    score is left out; without controls all columns pass. Units as in `ranks`. Meaningless for the category runtime: a
+    control costs nothing, and to be faster than it says nothing about an explanation.
     """
     rows, rivals = _oriented(scores, higher_is_better), _oriented(controls, higher_is_better)
     rivals = rivals[np.isfinite(rivals).any(axis=1)]
-    p_above = _pairs(rows.repeat(len(rivals), axis=0), np.tile(rivals, (len(rows), 1)))[2]
+    p_above = _pairs(rows.repeat(len(rivals), axis=0), np.tile(rivals, (len(rows), 1)), units)[2]
     beaten = (holm(p_above) < LEVEL).reshape(len(rows), len(rivals))
     return np.asarray(beaten.all(axis=1))
 
 
-def judge(scores: pd.DataFrame, control: NDArray[np.bool_], higher_is_better: bool, costs: bool) -> pd.DataFrame:
+def judge(
+    scores: pd.DataFrame,
+    control: NDArray[np.bool_],
+    higher_is_better: bool,
+    costs: bool,
+    units: Units | None = None,
+) -> pd.DataFrame:
     """All that a column of the leaderboard says about its explainers.
 
     Args:
@@ -192,22 +202,23 @@ def judge(scores: pd.DataFrame, control: NDArray[np.bool_], higher_is_better: bo
         higher_is_better: The metric's direction.
         costs: The metric tells a cost (category runtime). All samples of a batch share one measurement, so tests and
             intervals over samples would count it many times: there are none, nor a comparison with controls.
+        units: Which samples are of one patient: intervals and tests count patients; None: every sample by itself.
 
     Returns:
         A row an explainer: n, mean, low, high (`intervals`), rank (`ranks`), best (rank 1), beats_controls
         (`beats_controls`); rank and beats_controls are missing (NA) for controls and where there are no scores.
     """
     values = scores.to_numpy(dtype=np.float64)
-    n, mean, low, high = intervals(values)
+    n, mean, low, high = intervals(values, units)
     ranked = ~control & (n > 0)
     rank = pd.Series(pd.NA, index=scores.columns, dtype="Int64")
     if costs:
         low, high = np.full_like(mean, np.nan), np.full_like(mean, np.nan)
     else:
-        rank[ranked] = ranks(values[:, ranked], higher_is_better)
+        rank[ranked] = ranks(values[:, ranked], higher_is_better, units)
     beats = pd.Series(pd.NA, index=scores.columns, dtype="boolean")
     if not costs and (control & (n > 0)).any():
-        beats[ranked] = beats_controls(values[:, ranked], values[:, control], higher_is_better)
+        beats[ranked] = beats_controls(values[:, ranked], values[:, control], higher_is_better, units)
     columns = {
         "n": n,
         "mean": mean,
@@ -225,11 +236,11 @@ def _oriented(scores: ArrayLike, higher_is_better: bool) -> Array:
     return rows if higher_is_better else -rows
 
 
-def _pairs(first: Array, second: Array) -> tuple[Array, Array, Array]:
+def _pairs(first: Array, second: Array, units: Units | None) -> tuple[Array, Array, Array]:
     """Mean difference, two-sided and one-sided p-value (P,) of each row of first (P, N) with that of second."""
     found = np.empty((3, len(first)))
     for chunk in _chunks(np.arange(len(first)), first.shape[1]):
-        compared = compare(first[chunk] - second[chunk])
+        compared = compare(means_of_units(first[chunk] - second[chunk], units))
         found[:, chunk] = compared.difference, compared.p_value, compared.p_above
     return found[0], found[1], found[2]
 
@@ -242,13 +253,6 @@ def _sums(rows: Array, clusters: ArrayLike | None) -> tuple[Array, Array]:
         return known, defined.astype(np.float64)
     members = np.unique(np.asarray(clusters), return_inverse=True)[1]
     return sums_of(known, members), sums_of(defined.astype(np.float64), members)
-
-
-def sums_of(values: Array, members: NDArray[np.intp]) -> Array:
-    """Sums of values (…, N) over the samples of each cluster: (…, C). members (N,) are 0 … C - 1, each there."""
-    order = np.argsort(members, kind="stable")
-    starts = np.searchsorted(members[order], np.arange(members.max(initial=-1) + 1))
-    return np.asarray(np.add.reduceat(values[..., order], starts, axis=-1)) if len(starts) else values
 
 
 def _chunks(places: NDArray[np.intp], size: int) -> list[NDArray[np.intp]]:

@@ -115,8 +115,10 @@ def curves(
     """Draw the curves of removal that --save-attributions kept, with bands: a panel a task and metric."""
     style = style_of(out_file, width, font, font_size, dpi)
     with told():
-        found = standings(record.load(results), names(tasks))
-        kept = [one for one in removal_curves(results) if one.task in found.tasks and _matches(one.metric, metrics)]
+        records = record.load(results)
+        found = standings(records, names(tasks))
+        of_all = removal_curves(results, records.samples)
+        kept = [one for one in of_all if one.task in found.tasks and _matches(one.metric, metrics)]
         appearance = {name: looks(found)[name] for name in shown(found, names(explainers))}
         _drawn(draw_curves(kept, appearance, found.explainers.controls, out_file, style))
     _tell_hidden(found, len(appearance), explainers)
