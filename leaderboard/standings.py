@@ -65,6 +65,8 @@ class Standing:
     column: str
     tasks: tuple[str, ...]
     n_units: int
+    unit: str
+    """What a unit is, and so an observation of the tests over samples: "patient" where patients are known."""
     share_won: Array
     """(E,) of duels; the mean over the tasks, each the mean over its units."""
     mean_rank: Array
@@ -183,7 +185,8 @@ def _standing(
     there = [one for one in fights if name in one.won]
     contrasts = [one.contrasts[name] for one in there]
     won = [one.won[name] for one in there]
-    over_samples = _tests(np.hstack(contrasts), np.hstack(won), pairs, who, "sample")
+    unit = "patient" if any(one.n_units < one.n_samples for one in there) else "sample"
+    over_samples = _tests(np.hstack(contrasts), np.hstack(won), pairs, who, unit)
     over_tasks = _tests(_task_means(contrasts), _task_means(won), pairs, who, "task")
     mean_rank = _mean_ranks(shares, won, who.n_ranked)
     order = np.argsort(np.nan_to_num(mean_rank[: who.n_ranked, 0], nan=np.inf), kind="stable")
@@ -193,6 +196,7 @@ def _standing(
         name,
         tuple(one.task for one in there),
         sum(int(np.isfinite(part).any(axis=0).sum()) for part in won),
+        unit,
         shares[:, 0],
         _with_interval(mean_rank, level),
         tuple(letter if is_known else "" for letter, is_known in zip(dealt, known, strict=True)),

@@ -10,7 +10,7 @@ from leaderboard import record
 from leaderboard.agreement import agreements
 from leaderboard.charts.agreement import draw_agreement
 from leaderboard.charts.curves import draw_curves
-from leaderboard.charts.diagram import diagrams
+from leaderboard.charts.diagram import Over, diagrams
 from leaderboard.charts.looks import looks
 from leaderboard.charts.marks import shown
 from leaderboard.charts.pareto import draw_pareto
@@ -68,6 +68,9 @@ def cd(
     results: Results = RESULTS,
     tasks: Tasks = "",
     family: Families = "",
+    over: Annotated[
+        Over, typer.Option(help="What the bars' tests count: samples of these tasks, or tasks.")
+    ] = "samples",
     width: Width = None,
     font: Font = FONT,
     font_size: FontSize = SIZE,
@@ -76,7 +79,7 @@ def cd(
     """Draw critical-difference diagrams of a results folder: mean ranks, and who cannot be told apart."""
     style = style_of(out_file, width, font, font_size, dpi)
     with told():
-        _drawn(diagrams(standings(record.load(results), names(tasks)), names(family) or [], out_file, style))
+        _drawn(diagrams(standings(record.load(results), names(tasks)), names(family) or [], out_file, style, over))
 
 
 def strengths(

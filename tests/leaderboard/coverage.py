@@ -15,7 +15,7 @@ from scipy import special, stats
 
 from leaderboard.duels import all_pairs, fight
 from leaderboard.scores import Cube, Explainers
-from leaderboard.standings import _drawn, _levels, _mean_ranks, _with_interval
+from leaderboard.standings import _columns
 from leaderboard.statistics import intervals, resample_counts, widened
 
 Array = NDArray[np.float64]
@@ -143,13 +143,8 @@ def coverage_of_mean_ranks(n: int, n_tasks: int, n_metrics: int, count: int) -> 
         higher = (True,) * len(metrics)
         cube = Cube(f"t{task}", metrics, families, higher, names, np.arange(n), scores)
         fights.append(fight(cube, who, pairs, {}))
-    level = _levels(fights)
-    found = np.array(
-        [
-            _with_interval(_mean_ranks(_drawn(fights, name), [one.won[name] for one in fights], n_explainers), level)
-            for name in dict.fromkeys(families)
-        ]
-    )
+    columns = _columns(fights, who, pairs, list(dict.fromkeys(families)), {})[0][1:]
+    found = np.array([column.mean_rank for column in columns])
     holds = (found[:, :, 1] <= truth + 1e-9) & (truth <= found[:, :, 2] + 1e-9)
     return holds.mean(axis=0), (found[:, :, 2] - found[:, :, 1]).mean(axis=0)
 

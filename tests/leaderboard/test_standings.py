@@ -141,7 +141,7 @@ def test_family_wise_error_is_held_however_metrics_are_correlated() -> None:
 @pytest.mark.parametrize(("n", "n_tasks"), [(24, 1), (8, 3), (8, 12)])
 def test_intervals_of_mean_ranks_cover_as_often_as_they_say(n: int, n_tasks: int) -> None:
     """Of many small tasks only if each is drawn by itself, independently of the others."""
-    held, _ = coverage_of_mean_ranks(n, n_tasks, n_metrics=2, count=200)
+    held, _ = coverage_of_mean_ranks(n, n_tasks, n_metrics=2, count=120)
     assert 0.93 < held.mean() < 0.97
 
 
