@@ -12,6 +12,7 @@ of which each is one observation, speak of other tasks.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -240,14 +241,17 @@ def _drawn(fights: Sequence[TaskDuels], family: str) -> Array:
         if family in one.won:
             won = one.won[family]
             defined = np.isfinite(won)
-            # Turned, since tasks of one size have the same resamples: theirs must be independent.
-            resamples = np.roll(resample_counts(won.shape[1], N_RESAMPLES), place, axis=1)
-            counts = np.hstack([np.ones((won.shape[1], 1)), resamples])
+            counts = np.hstack([np.ones((won.shape[1], 1)), resample_counts(won.shape[1], N_RESAMPLES)])
             drawn = np.full((1, 1), won.shape[1]) if defined.all() else defined @ counts
             there = drawn > 0
-            total = total + np.where(there, np.where(defined, won, 0) @ counts / np.where(there, drawn, 1), 0)
-            n = n + there
+            share = np.where(there, np.where(defined, won, 0) @ counts / np.where(there, drawn, 1), 0)
+            total, n = total + _turned(share, place), n + _turned(there, place)
     return np.where(n > 0, total / np.where(n > 0, n, 1), np.nan)
+
+
+def _turned(drawn: NDArray[Any], place: int) -> NDArray[Any]:
+    """(…, 1 + B), the resamples so many places on: tasks of one size have the same ones, which must be independent."""
+    return np.concatenate([drawn[..., :1], np.roll(drawn[..., 1:], place, axis=-1)], axis=-1)
 
 
 def _weighted(shares: Array, weights: Array) -> Array:

@@ -270,15 +270,14 @@ def _resampled(totals: Array, sizes: Array) -> tuple[Array, Array]:
     total, drawn = sizes.sum(axis=1, keepdims=True), sizes @ counts
     mean = totals.sum(axis=1, keepdims=True) / total
     deviations = totals - sizes * mean
-    # Of any unit: squares must neither overflow nor vanish.
-    deviations /= _divisor(np.abs(deviations).max(axis=1, keepdims=True))
+    deviations /= _divisor(_length(deviations))[:, None]
     moved = deviations @ counts
     crossed = moved.copy() if alike else (deviations * sizes) @ counts
     moved /= drawn
     squares = np.square(deviations) @ counts + moved * (moved * (np.square(sizes) @ counts) - 2 * crossed)
-    least = LEAST_DEVIATION * np.sqrt(np.square(deviations).sum(axis=1, keepdims=True)) / total
-    t = moved / _divisor(np.maximum(np.sqrt(np.maximum(squares, 0)) / drawn, least))
-    deviation = np.sqrt(np.square(_influence(totals, sizes)).sum(axis=1))
+    # The scores' own deviation is now 1 / total.
+    t = moved / np.maximum(np.sqrt(np.maximum(squares, 0)) / drawn, LEAST_DEVIATION / total)
+    deviation = _length(_influence(totals, sizes))
     low, high = (mean[:, 0] - deviation * _quantiles(t, level) for level in (1 - LEVEL / 2, LEVEL / 2))
     return low, high
 
@@ -288,7 +287,7 @@ def _in_closed_form(totals: Array, sizes: Array) -> tuple[Array, Array]:
     n = totals.shape[1]
     mean = totals.sum(axis=1) / sizes.sum(axis=1)
     influence = _influence(totals, sizes)
-    deviation = np.sqrt(np.square(influence).sum(axis=1))
+    deviation = _length(influence)
     direction = influence / _divisor(deviation[:, None])
     # A sixth of the skewness, also the bias of the mean; and what a step in this direction adds to the sizes.
     skewness, added = (direction**3).sum(axis=1) / 6, (direction * sizes).sum(axis=1) / sizes.sum(axis=1)
@@ -296,6 +295,12 @@ def _in_closed_form(totals: Array, sizes: Array) -> tuple[Array, Array]:
     steps = [(skewness + end) / np.square(1 - skewness * (skewness + end)) for end in (-z, z)]
     low, high = (mean + deviation * step / np.maximum(1 + step * added, 0.5) for step in steps)
     return low, high
+
+
+def _length(values: Array) -> Array:
+    """The root (K,) of the sum of squares of each row, of any unit: squares may neither overflow nor vanish."""
+    largest = _divisor(np.abs(values).max(axis=1))
+    return np.asarray(largest * np.sqrt(np.square(values / largest[:, None]).sum(axis=1)))
 
 
 def _divisor(values: Array) -> Array:

@@ -78,10 +78,16 @@ def test_intervals_are_the_same_every_time_and_in_any_company() -> None:
     np.testing.assert_array_equal(intervals(scores)[3], intervals(scores)[3])
 
 
-def test_intervals_move_with_the_scores() -> None:
-    scores = _normal(30, 1)
-    for moved, expected in ((scores * 1e-9, 1e-9), (scores * 1e9, 1e9)):
-        np.testing.assert_allclose(intervals(moved)[2], intervals(scores)[2] * expected, rtol=1e-9)
+@pytest.mark.parametrize("n", [30, 300])
+def test_intervals_move_with_the_scores(n: int) -> None:
+    scores = _normal(n, 1)
+    for unit in (1e-200, 1e-9, 1e9, 1e200):
+        for one, other in zip(intervals(scores * unit)[1:], intervals(scores)[1:], strict=True):
+            np.testing.assert_allclose(one, other * unit, rtol=1e-9)
+    for one, other in zip(intervals(scores + 5)[1:], intervals(scores)[1:], strict=True):
+        np.testing.assert_allclose(one, other + 5, rtol=1e-9)
+    for one, other in zip(intervals(-scores)[1:], np.array(intervals(scores)[1:])[[0, 2, 1]], strict=True):
+        np.testing.assert_allclose(one, -other, rtol=1e-9)
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 64])
