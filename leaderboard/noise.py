@@ -4,47 +4,53 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from .statistics import LEVEL, better, holm
+from .signed_rank import compare
+from .statistics import LEVEL, holm
+from .units import Units, means_of_units
 
 NOISE = "noise"
 """The control whose maps are independent random numbers."""
 
 
-def n_above(scores: pd.DataFrame, rival: ArrayLike, higher_is_better: bool) -> int | None:
+def n_above(scores: pd.DataFrame, rival: ArrayLike, higher_is_better: bool, units: Units | None = None) -> int | None:
     """How many explainers are significantly better than a rival: one-sided paired Wilcoxon tests at 5 %, after Holm.
 
     Args:
         scores: (N, K), a row a sample and a column an explainer; nan: undefined or missing.
         rival: (N,), the rival's scores of the same samples.
         higher_is_better: The metric's direction.
+        units: (N,), which samples are of one patient: what is tested is a patient's mean difference; None: no two are.
 
     Returns:
         In [0, K]; None where nobody could be: no explainer shares a sample with the rival, or they are so few that not
         even a test in which all differences have one sign would reject.
     """
     sign = 1 if higher_is_better else -1
-    others = sign * np.asarray(rival, dtype=np.float64)
-    comparisons = [better(sign * scores[name].to_numpy(dtype=np.float64), others) for name in scores]
-    shared = [comparison for comparison in comparisons if comparison.n]
-    if not shared or len(shared) * 0.5 ** max(comparison.n for comparison in shared) >= LEVEL:
+    differences = sign * (scores.to_numpy(dtype=np.float64).T - np.asarray(rival, dtype=np.float64))
+    found = compare(means_of_units(differences, units))
+    shared = found.n > 0
+    if shared.sum() * 0.5 ** found.n.max(initial=0) >= LEVEL or not shared.any():
         return None
-    return int((holm(np.array([comparison.p_above for comparison in shared])) < LEVEL).sum())
+    return int((holm(found.p_above[shared]) < LEVEL).sum())
 
 
-def tells_noise(scores: pd.DataFrame, ranked: list[str], higher_is_better: bool) -> bool | None:
+def tells_noise(
+    scores: pd.DataFrame, ranked: list[str], higher_is_better: bool, units: Units | None = None
+) -> bool | None:
     """Whether some explainer is significantly better than the control `noise`, as `n_above` tests it.
 
     Args:
         scores: (N, K), a row a sample of any task and a column an explainer, controls among them.
         ranked: The explainers that are no controls.
         higher_is_better: The metric's direction.
+        units: (N,), which samples are of one patient; None: no two are.
 
     Returns:
         None where nobody knows: there is no noise, or too few samples.
     """
     if NOISE not in scores:
         return None
-    above = n_above(scores[[name for name in ranked if name in scores]], scores[NOISE], higher_is_better)
+    above = n_above(scores[[name for name in ranked if name in scores]], scores[NOISE], higher_is_better, units)
     return None if above is None else above > 0
 
 

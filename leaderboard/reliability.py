@@ -33,6 +33,7 @@ from .noise import NOISE, n_above, wide
 from .record import Results
 from .statistics import LEVEL, beats_controls, better
 from .table import CONTROLS, COSTS
+from .units import Units, means_of_units, units_over_tasks
 
 RETESTS = ("seed", "imputer", "steps", "batch")
 """What is changed to ask again, in the order of the tables."""
@@ -81,7 +82,8 @@ class Trained(NamedTuple):
     share: float
     """Of samples and explainers: where the trained network's map does better; equal scores count half."""
     effect: float
-    """Rank-biserial correlation [5] of the differences, averaged over the explainers of a sample: in [-1, 1]."""
+    """Rank-biserial correlation [5] of the differences, averaged over the explainers, then over the samples of a
+    patient where patients are known: in [-1, 1]."""
     p_value: float
     """One-sided Wilcoxon test of the same: small where trained is better."""
 
@@ -144,14 +146,15 @@ def _row(metric: str, higher_is_better: bool, trials: Trials, controls: set[str]
     usual = _scores(trials.usual, metric, higher_is_better)
     ranked = [name for name in usual if name not in controls]
     counted = usual.dropna(how="all").index
+    units = units_over_tasks(trials.usual.samples, usual.index)
     row: dict[str, object] = {
         "metric": metric,
         "n_tasks": counted.get_level_values("task").nunique(),
         "n_samples": len(counted),
-        **controls_of(usual[ranked], usual[[name for name in usual if name in controls]])._asdict(),
+        **controls_of(usual[ranked], usual[[name for name in usual if name in controls]], units)._asdict(),
     }
     random = _scores(trials.random, metric, higher_is_better)
-    row |= _prefixed("trained", trained_of(usual[ranked], random))
+    row |= _prefixed("trained", trained_of(usual[ranked], random, units))
     for name, results in trials.retests.items():
         if (results.cells.metric == metric).any():
             row |= _prefixed(name, retest_of(usual[ranked], _scores(results, metric, higher_is_better)))
@@ -168,12 +171,13 @@ def _scores(results: Results, metric: str, higher_is_better: bool) -> pd.DataFra
     return matrix if higher_is_better else -matrix
 
 
-def controls_of(scores: pd.DataFrame, controls: pd.DataFrame) -> Controls:
+def controls_of(scores: pd.DataFrame, controls: pd.DataFrame, units: Units | None = None) -> Controls:
     """Where the controls stand.
 
     Args:
         scores: (N, K), rows indexed by task and sample, a column a ranked explainer, the higher the better.
         controls: (N, C), the same of controls.
+        units: (N,), which samples are of one patient: tests count patients; None: no two are.
     """
     none = Controls(scores.shape[1], None, 0, float("nan"), float("nan"), "")
     if scores.isna().all(axis=None) or controls.isna().all(axis=None):
@@ -185,8 +189,8 @@ def controls_of(scores: pd.DataFrame, controls: pd.DataFrame) -> Controls:
     share = beaten.astype(float).mean(axis=1).dropna()
     return Controls(
         n_explainers=scores.shape[1],
-        n_above_noise=n_above(scores, noise, higher_is_better=True),
-        n_above_all=int(beats_controls(scores.dropna(axis=1, how="all"), controls, higher_is_better=True).sum()),
+        n_above_noise=n_above(scores, noise, True, units),
+        n_above_all=int(beats_controls(scores.dropna(axis=1, how="all"), controls, True, units).sum()),
         most_above=float((share > 0.5).mean()),
         every_above=float((share == 1).mean()),
         rival=str(names.mode().iloc[0]),
@@ -199,19 +203,26 @@ def _best_of_task(controls: pd.DataFrame) -> "pd.Series[str]":
     return pd.Series(means.idxmax(axis=1).loc[controls.index.get_level_values("task")].to_numpy(), controls.index)
 
 
-def trained_of(trained: pd.DataFrame, random: pd.DataFrame) -> Trained:
-    """Compare the same explainers' scores: rows indexed by task and sample, a column an explainer, higher is better."""
+def trained_of(trained: pd.DataFrame, random: pd.DataFrame, units: Units | None = None) -> Trained:
+    """Compare the same explainers' scores: rows indexed by task and sample, a column an explainer, higher is better.
+
+    The units of the rows of `trained` say which are of one patient: the test and its effect count patients.
+    """
     first, second = trained.align(random, join="inner")
-    differences = (first - second).to_numpy(dtype=np.float64)
-    known = differences[np.isfinite(differences)]
-    per_sample = np.array([row[np.isfinite(row)].mean() for row in differences if np.isfinite(row).any()])
+    differences = first - second
+    per_sample = differences.mean(axis=1)
+    known = differences.to_numpy(dtype=np.float64)
+    known = known[np.isfinite(known)]
     if not len(known):
         return Trained(0, float("nan"), float("nan"), float("nan"))
+    of_units = pd.Series(np.arange(len(trained)) if units is None else units, trained.index)[first.index]
+    per_unit = means_of_units(per_sample.to_numpy(dtype=np.float64), pd.factorize(of_units)[0])
+    per_unit = per_unit[np.isfinite(per_unit)]
     return Trained(
-        n=len(per_sample),
+        n=int(per_sample.notna().sum()),
         share=float(((known > 0) + (known == 0) / 2).mean()),
-        effect=rank_biserial(per_sample),
-        p_value=better(per_sample, np.zeros_like(per_sample)).p_above,
+        effect=rank_biserial(per_unit),
+        p_value=better(per_unit, np.zeros_like(per_unit)).p_above,
     )
 
 

@@ -8,8 +8,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from .record import Results, Status
-from .statistics import sums_of
 from .table import CATEGORIES, CONTROLS
+from .units import means_of_units, units_of
 
 Array = NDArray[np.float64]
 
@@ -56,9 +56,7 @@ class Cube:
         """The mean over the samples of each unit, (…, N) -> (…, U); nan where a unit has none."""
         if len(np.unique(self.units)) == len(self.units):
             return values
-        defined = np.isfinite(values)
-        n = sums_of(defined.astype(np.float64), self.units)
-        return np.where(n > 0, sums_of(np.where(defined, values, 0), self.units) / np.where(n > 0, n, 1), np.nan)
+        return means_of_units(values, self.units)
 
 
 def explainers(results: Results) -> Explainers:
@@ -132,19 +130,9 @@ def _cube(task: str, metrics: pd.DataFrame, who: pd.Index, rows: pd.DataFrame, s
         tuple(map(str, metrics.category)),
         tuple(bool(one) for one in higher),
         tuple(map(str, names)),
-        _units(samples, names),
+        units_of(None if samples is None else samples.set_index("sample"), names),
         scores,
     )
-
-
-def _units(samples: pd.DataFrame | None, names: pd.Index) -> NDArray[np.int64]:
-    if samples is None or "patient" not in samples:
-        return np.arange(len(names))
-    patients = samples.set_index("sample").patient.reindex(names)
-    alone = patients.isna()
-    # A sample whose patient is not known is one of its own, and no patient is called so.
-    labels = np.where(alone, [f"\0{name}" for name in names], patients.astype(str))
-    return np.asarray(pd.factorize(labels)[0], dtype=np.int64)
 
 
 def _places(column: pd.Series, names: pd.Index) -> NDArray[np.intp]:

@@ -12,6 +12,7 @@ of which each is one observation, speak of other tasks.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -65,6 +66,8 @@ class Standing:
     column: str
     tasks: tuple[str, ...]
     n_units: int
+    unit: str
+    """What a unit is, and so an observation of the tests over samples: "patient" where patients are known."""
     share_won: Array
     """(E,) of duels; the mean over the tasks, each the mean over its units."""
     mean_rank: Array
@@ -183,7 +186,8 @@ def _standing(
     there = [one for one in fights if name in one.won]
     contrasts = [one.contrasts[name] for one in there]
     won = [one.won[name] for one in there]
-    over_samples = _tests(np.hstack(contrasts), np.hstack(won), pairs, who, "sample")
+    unit = "patient" if any(one.n_units < one.n_samples for one in there) else "sample"
+    over_samples = _tests(np.hstack(contrasts), np.hstack(won), pairs, who, unit)
     over_tasks = _tests(_task_means(contrasts), _task_means(won), pairs, who, "task")
     mean_rank = _mean_ranks(shares, won, who.n_ranked)
     order = np.argsort(np.nan_to_num(mean_rank[: who.n_ranked, 0], nan=np.inf), kind="stable")
@@ -193,6 +197,7 @@ def _standing(
         name,
         tuple(one.task for one in there),
         sum(int(np.isfinite(part).any(axis=0).sum()) for part in won),
+        unit,
         shares[:, 0],
         _with_interval(mean_rank, level),
         tuple(letter if is_known else "" for letter, is_known in zip(dealt, known, strict=True)),
@@ -232,16 +237,21 @@ def _beats_controls(tests: Tests, who: Explainers) -> tuple[bool | None, ...]:
 def _drawn(fights: Sequence[TaskDuels], family: str) -> Array:
     """The share of duels won in a family, (E, 1 + B): as it is, then of each resample. nan: no duel."""
     total, n = np.zeros((1, 1)), np.zeros((1, 1))
-    for one in fights:
+    for place, one in enumerate(fights):
         if family in one.won:
             won = one.won[family]
             defined = np.isfinite(won)
             counts = np.hstack([np.ones((won.shape[1], 1)), resample_counts(won.shape[1], N_RESAMPLES)])
             drawn = np.full((1, 1), won.shape[1]) if defined.all() else defined @ counts
             there = drawn > 0
-            total = total + np.where(there, np.where(defined, won, 0) @ counts / np.where(there, drawn, 1), 0)
-            n = n + there
+            share = np.where(there, np.where(defined, won, 0) @ counts / np.where(there, drawn, 1), 0)
+            total, n = total + _turned(share, place), n + _turned(there, place)
     return np.where(n > 0, total / np.where(n > 0, n, 1), np.nan)
+
+
+def _turned(drawn: NDArray[Any], place: int) -> NDArray[Any]:
+    """(…, 1 + B), the resamples so many places on: tasks of one size have the same ones, which must be independent."""
+    return np.concatenate([drawn[..., :1], np.roll(drawn[..., 1:], place, axis=-1)], axis=-1)
 
 
 def _weighted(shares: Array, weights: Array) -> Array:

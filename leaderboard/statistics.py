@@ -4,13 +4,15 @@ A column is what one metric says about one task: a matrix samples × explainers 
 undefined or missing. Nothing here replaces a missing score: what is not there does not count, and n says so.
 
 References:
-    [1] Efron, Better bootstrap confidence intervals, JASA 82 (1987).
+    [1] Hall, Theoretical comparison of bootstrap confidence intervals, Annals of Statistics 16 (1988).
     [2] Wilcoxon, Individual comparisons by ranking methods, Biometrics Bulletin 1 (1945).
     [3] Holm, A simple sequentially rejective multiple test procedure, Scand. J. Statistics 6 (1979).
     [4] Hesterberg, What teachers should know about the bootstrap, The American Statistician 69 (2015).
     [5] DiCiccio and Efron, More accurate confidence intervals in exponential families, Biometrika 79 (1992).
     [6] Friedman, The use of ranks to avoid the assumption of normality …, JASA 32 (1937); Iman and Davenport,
         Approximations of the critical region of the Friedman statistic, Comm. Statistics A 9 (1980).
+    [7] Bell and McCaffrey, Bias reduction in standard errors for linear regression with multi-stage samples, Survey
+        Methodology 28 (2002).
 """
 
 from functools import lru_cache
@@ -22,6 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
 
 from .signed_rank import compare
+from .units import Units, means_of_units, sums_of
 
 LEVEL = 0.05
 """Family-wise error of the comparisons of a column; intervals cover 1 - LEVEL."""
@@ -31,6 +34,12 @@ N_RESAMPLES = 5_000
 
 N_RESAMPLED = 256
 """Up to so many samples (or patients) an interval is made by resampling; beyond, by its closed form."""
+
+N_HELD = 8
+"""From so many samples (or patients) on an interval is held within the scores; the mean of fewer may lie outside."""
+
+LEAST_DEVIATION = 0.3
+"""Of a resample, in deviations of the scores: one that drew hardly anything but equal scores has none of its own."""
 
 _SEED = 20240229
 _N_AT_ONCE = 1 << 22
@@ -69,16 +78,15 @@ def better(a: ArrayLike, b: ArrayLike) -> Comparison:
 def intervals(scores: ArrayLike, clusters: ArrayLike | None = None) -> tuple[NDArray[np.int64], Array, Array, Array]:
     """n, mean, and the ends of its 95 % bootstrap interval over samples, of each column of scores (N, K).
 
-    The bias-corrected and accelerated interval [1], of 5,000 resamples that depend on n only: the same scores give the
-    same interval. Its level is moved from the normal to the t distribution and by the narrowness of small samples [4],
-    without which an interval of eight samples would cover 0.89 instead of 0.95. Where it degenerates (the mean lies
-    outside all resampled means), the percentile interval. Beyond 256 samples the same to second order in closed form,
-    the ABC interval [5], held within the scores. Of one sample, or of equal scores, both ends are the mean; of none,
-    all three are nan.
+    The bootstrap-t interval [1, 4] of 5,000 resamples that depend on n only: the same scores give the same interval. It
+    is the t interval, with quantiles of the resamples' own t in place of Student's, and so knows skewness. Beyond 256
+    samples its closed form, the ABC interval [5] with Student's quantile. From 8 samples on both ends lie within the
+    scores. Of one sample, or of equal scores, both ends are the mean; of none, all three are nan.
 
     Args:
         scores: (N, K); nan does not count.
-        clusters: (N,), what is equal for samples that belong together, those of one patient: they are drawn together.
+        clusters: (N,), what is equal for samples that belong together, those of one patient: they are drawn together,
+            and the deviation of the mean is found by leaving each patient out [7].
     """
     rows = np.asarray(scores, dtype=np.float64).T
     sums, counts = _sums(rows, clusters)
@@ -96,6 +104,8 @@ def intervals(scores: ArrayLike, clusters: ArrayLike | None = None) -> tuple[NDA
         ends = _resampled if size <= N_RESAMPLED else _in_closed_form
         for chunk in _chunks(np.flatnonzero(varies), N_RESAMPLES):
             low[of_size[chunk]], high[of_size[chunk]] = ends(totals[chunk], sizes[chunk])
+        if size >= N_HELD:
+            low[of_size], high[of_size] = _held(rows[of_size], low[of_size], high[of_size])
     return np.isfinite(rows).sum(axis=1), mean, low, high
 
 
@@ -145,36 +155,45 @@ def friedman(scores: ArrayLike) -> Friedman:
     return Friedman(n, statistic, float(stats.f.sf(statistic, k - 1, (k - 1) * (n - 1))))
 
 
-def ranks(scores: ArrayLike, higher_is_better: bool) -> NDArray[np.int64]:
+def ranks(scores: ArrayLike, higher_is_better: bool, units: Units | None = None) -> NDArray[np.int64]:
     """Rank (K,) of each column of scores (N, K): 1 + the number of columns that are separably better.
 
     Separably better: the two-sided paired Wilcoxon test rejects at 5 %, Holm-corrected over all pairs, and the
     ranks of the differences and their mean point the same way. What cannot be told from the best has rank 1; so
-    ranks tie, and a rank may be left out after ties. A column without scores is not separable from any.
+    ranks tie, and a rank may be left out after ties. A column without scores is not separable from any. What is
+    tested is the mean difference of each unit (N,), of each sample where none are given.
     """
     rows = _oriented(scores, higher_is_better)
     first, second = np.triu_indices(len(rows), 1)
-    difference, p_value, _ = _pairs(rows[first], rows[second])
+    difference, p_value, _ = _pairs(rows[first], rows[second], units)
     separable = holm(p_value) < LEVEL
     losers = np.where(difference > 0, second, first)[separable]
     return 1 + np.bincount(losers, minlength=len(rows))
 
 
-def beats_controls(scores: ArrayLike, controls: ArrayLike, higher_is_better: bool) -> NDArray[np.bool_]:
+def beats_controls(
+    scores: ArrayLike, controls: ArrayLike, higher_is_better: bool, units: Units | None = None
+) -> NDArray[np.bool_]:
     """Whether each column of scores (N, K) is significantly better than every column of controls (N, C): (K,).
 
     One-sided paired Wilcoxon tests at 5 %, Holm-corrected over all explainers × controls. A control without any
-    score is left out; without controls all columns pass. Meaningless for the category runtime: a control costs
-    nothing, and to be faster than it says nothing about an explanation.
+    score is left out; without controls all columns pass. Units as in `ranks`. Meaningless for the category runtime: a
+    control costs nothing, and to be faster than it says nothing about an explanation.
     """
     rows, rivals = _oriented(scores, higher_is_better), _oriented(controls, higher_is_better)
     rivals = rivals[np.isfinite(rivals).any(axis=1)]
-    p_above = _pairs(rows.repeat(len(rivals), axis=0), np.tile(rivals, (len(rows), 1)))[2]
+    p_above = _pairs(rows.repeat(len(rivals), axis=0), np.tile(rivals, (len(rows), 1)), units)[2]
     beaten = (holm(p_above) < LEVEL).reshape(len(rows), len(rivals))
     return np.asarray(beaten.all(axis=1))
 
 
-def judge(scores: pd.DataFrame, control: NDArray[np.bool_], higher_is_better: bool, costs: bool) -> pd.DataFrame:
+def judge(
+    scores: pd.DataFrame,
+    control: NDArray[np.bool_],
+    higher_is_better: bool,
+    costs: bool,
+    units: Units | None = None,
+) -> pd.DataFrame:
     """All that a column of the leaderboard says about its explainers.
 
     Args:
@@ -183,22 +202,23 @@ def judge(scores: pd.DataFrame, control: NDArray[np.bool_], higher_is_better: bo
         higher_is_better: The metric's direction.
         costs: The metric tells a cost (category runtime). All samples of a batch share one measurement, so tests and
             intervals over samples would count it many times: there are none, nor a comparison with controls.
+        units: Which samples are of one patient: intervals and tests count patients; None: every sample by itself.
 
     Returns:
         A row an explainer: n, mean, low, high (`intervals`), rank (`ranks`), best (rank 1), beats_controls
         (`beats_controls`); rank and beats_controls are missing (NA) for controls and where there are no scores.
     """
     values = scores.to_numpy(dtype=np.float64)
-    n, mean, low, high = intervals(values)
+    n, mean, low, high = intervals(values, units)
     ranked = ~control & (n > 0)
     rank = pd.Series(pd.NA, index=scores.columns, dtype="Int64")
     if costs:
         low, high = np.full_like(mean, np.nan), np.full_like(mean, np.nan)
     else:
-        rank[ranked] = ranks(values[:, ranked], higher_is_better)
+        rank[ranked] = ranks(values[:, ranked], higher_is_better, units)
     beats = pd.Series(pd.NA, index=scores.columns, dtype="boolean")
     if not costs and (control & (n > 0)).any():
-        beats[ranked] = beats_controls(values[:, ranked], values[:, control], higher_is_better)
+        beats[ranked] = beats_controls(values[:, ranked], values[:, control], higher_is_better, units)
     columns = {
         "n": n,
         "mean": mean,
@@ -216,11 +236,11 @@ def _oriented(scores: ArrayLike, higher_is_better: bool) -> Array:
     return rows if higher_is_better else -rows
 
 
-def _pairs(first: Array, second: Array) -> tuple[Array, Array, Array]:
+def _pairs(first: Array, second: Array, units: Units | None) -> tuple[Array, Array, Array]:
     """Mean difference, two-sided and one-sided p-value (P,) of each row of first (P, N) with that of second."""
     found = np.empty((3, len(first)))
     for chunk in _chunks(np.arange(len(first)), first.shape[1]):
-        compared = compare(first[chunk] - second[chunk])
+        compared = compare(means_of_units(first[chunk] - second[chunk], units))
         found[:, chunk] = compared.difference, compared.p_value, compared.p_above
     return found[0], found[1], found[2]
 
@@ -235,13 +255,6 @@ def _sums(rows: Array, clusters: ArrayLike | None) -> tuple[Array, Array]:
     return sums_of(known, members), sums_of(defined.astype(np.float64), members)
 
 
-def sums_of(values: Array, members: NDArray[np.intp]) -> Array:
-    """Sums of values (…, N) over the samples of each cluster: (…, C). members (N,) are 0 … C - 1, each there."""
-    order = np.argsort(members, kind="stable")
-    starts = np.searchsorted(members[order], np.arange(members.max(initial=-1) + 1))
-    return np.asarray(np.add.reduceat(values[..., order], starts, axis=-1)) if len(starts) else values
-
-
 def _chunks(places: NDArray[np.intp], size: int) -> list[NDArray[np.intp]]:
     """The places in turn, so many at a time as rows of the size fit the memory."""
     step = max(1, _N_AT_ONCE // max(size, 1))
@@ -249,50 +262,62 @@ def _chunks(places: NDArray[np.intp], size: int) -> list[NDArray[np.intp]]:
 
 
 def _resampled(totals: Array, sizes: Array) -> tuple[Array, Array]:
-    """The ends (K,) of the intervals of totals.sum() / sizes.sum(), each (K, n), by resampling the n."""
+    """The ends (K,) of the bootstrap-t intervals [1] of totals.sum() / sizes.sum(), each (K, n), resampling the n."""
     counts = resample_counts(totals.shape[1])
-    drawn = (totals @ counts) / (sizes @ counts)
-    mean = (totals.sum(axis=1) / sizes.sum(axis=1))[:, None]
-    # Half of those that are equal, but for what summing in another order rounds.
-    near = 1e-13 * np.abs(drawn).max(axis=1, keepdims=True)
-    below = ((drawn < mean - near).mean(axis=1) + (drawn <= mean + near).mean(axis=1)) / 2
-    bias, acceleration = special.ndtri(below), _acceleration(totals, sizes)
-    corrected = np.isfinite(bias)
-    bias, acceleration = np.where(corrected, bias, 0), np.where(corrected, acceleration, 0)
-    drawn.sort(axis=1)
-    low, high = (_at(drawn, special.ndtr(_moved(z, bias, acceleration))) for z in _bounds(totals.shape[1]))
+    alike = bool((sizes == sizes[0, 0]).all())
+    if alike:
+        totals, sizes = totals / sizes, np.ones((1, sizes.shape[1]))
+    total, drawn = sizes.sum(axis=1, keepdims=True), sizes @ counts
+    mean = totals.sum(axis=1, keepdims=True) / total
+    deviations = totals - sizes * mean
+    deviations /= _divisor(_length(deviations))[:, None]
+    moved = deviations @ counts
+    crossed = moved.copy() if alike else (deviations * sizes) @ counts
+    moved /= drawn
+    squares = np.square(deviations) @ counts + moved * (moved * (np.square(sizes) @ counts) - 2 * crossed)
+    # The scores' own deviation is now 1 / total.
+    t = moved / np.maximum(np.sqrt(np.maximum(squares, 0)) / drawn, LEAST_DEVIATION / total)
+    deviation = _length(_influence(totals, sizes))
+    low, high = (mean[:, 0] - deviation * _quantiles(t, level) for level in (1 - LEVEL / 2, LEVEL / 2))
     return low, high
 
 
 def _in_closed_form(totals: Array, sizes: Array) -> tuple[Array, Array]:
-    """The same as `_resampled`, to second order and without resampling: the ABC interval of a mean [5]."""
+    """The same as `_resampled`, to second order and without resampling: the ABC interval [5] of a ratio."""
+    n = totals.shape[1]
     mean = totals.sum(axis=1) / sizes.sum(axis=1)
     influence = _influence(totals, sizes)
-    deviation = np.sqrt(np.square(influence).sum(axis=1))
-    acceleration = _acceleration(totals, sizes)
-    least, most = (totals / sizes).min(axis=1), (totals / sizes).max(axis=1)
-    low, high = (np.clip(mean + deviation * _stretched(z, acceleration), least, most) for z in _bounds(totals.shape[1]))
+    deviation = _length(influence)
+    direction = influence / _divisor(deviation[:, None])
+    # A sixth of the skewness, also the bias of the mean; and what a step in this direction adds to the sizes.
+    skewness, added = (direction**3).sum(axis=1) / 6, (direction * sizes).sum(axis=1) / sizes.sum(axis=1)
+    z = widened(n, n - 1)
+    steps = [(skewness + end) / np.square(1 - skewness * (skewness + end)) for end in (-z, z)]
+    low, high = (mean + deviation * step / np.maximum(1 + step * added, 0.5) for step in steps)
     return low, high
 
 
+def _length(values: Array) -> Array:
+    """The root (K,) of the sum of squares of each row, of any unit: squares may neither overflow nor vanish."""
+    largest = _divisor(np.abs(values).max(axis=1))
+    return np.asarray(largest * np.sqrt(np.square(values / largest[:, None]).sum(axis=1)))
+
+
+def _divisor(values: Array) -> Array:
+    """The values, 1 where they are 0."""
+    return np.where(values > 0, values, 1)
+
+
 def _influence(totals: Array, sizes: Array) -> Array:
-    """By how much each of the n moves the mean (K, n)."""
-    n = sizes.sum(axis=1, keepdims=True)
-    return np.asarray((totals - sizes * totals.sum(axis=1, keepdims=True) / n) / n)
+    """By how much each of the n moves the mean (K, n): what leaving it out does [7], times (n - 1) / n."""
+    n, size = totals.shape[1], sizes.sum(axis=1, keepdims=True)
+    deviations = totals - sizes * totals.sum(axis=1, keepdims=True) / size
+    return np.asarray(deviations / (size - sizes) * ((n - 1) / n))
 
 
-def _acceleration(totals: Array, sizes: Array) -> Array:
-    """A sixth of the skewness of the mean (K,) [1]; 0 where the scores differ by rounding alone."""
-    influence = _influence(totals, sizes)
-    size = np.abs(influence).max(axis=1, keepdims=True)
-    scaled = influence / np.where(size > 0, size, 1)
-    spread = np.square(scaled).sum(axis=1)
-    return np.asarray((scaled**3).sum(axis=1) / (6 * np.where(spread > 0, spread, 1) ** 1.5))
-
-
-def _bounds(n: int) -> tuple[float, float]:
-    z = widened(n, n - 1)
-    return -z, z
+def _held(rows: Array, low: Array, high: Array) -> tuple[Array, Array]:
+    """The ends (K,) within the scores that are known of rows (K, N)."""
+    return np.maximum(low, np.nanmin(rows, axis=1)), np.minimum(high, np.nanmax(rows, axis=1))
 
 
 def widened(n: int, freedom: int) -> float:
@@ -305,23 +330,13 @@ def widened(n: int, freedom: int) -> float:
     return float(np.sqrt(n / (n - 1)) * stats.t.ppf(1 - LEVEL / 2, freedom))
 
 
-def _moved(z: float, bias: Array, acceleration: Array) -> Array:
-    return np.asarray(bias + (bias + z) / np.maximum(1 - acceleration * (bias + z), 1e-3))
-
-
-def _stretched(z: float, acceleration: Array) -> Array:
-    """As `_moved`; the bias of a mean is its acceleration."""
-    return np.asarray((acceleration + z) / (1 - acceleration * (acceleration + z)) ** 2)
-
-
-def _at(ordered: Array, levels: Array) -> Array:
-    """The quantiles of rows (K, B), one level (K,) each, between neighbours in proportion."""
-    place = levels * (ordered.shape[1] - 1)
-    before = np.floor(place).astype(np.intp)
-    after = np.minimum(before + 1, ordered.shape[1] - 1)
-    row = np.arange(len(ordered))
-    low, high = ordered[row, before], ordered[row, after]
-    return np.asarray(low + (place - before) * (high - low))
+def _quantiles(values: Array, level: float) -> Array:
+    """The quantile of each row (K, B), between neighbours in proportion: np.quantile without its copies."""
+    place = level * (values.shape[1] - 1)
+    before = int(place)
+    after = min(before + 1, values.shape[1] - 1)
+    values.partition((before, after), axis=1)
+    return np.asarray(values[:, before] + (place - before) * (values[:, after] - values[:, before]))
 
 
 @lru_cache(maxsize=4)

@@ -18,6 +18,7 @@ from .record import Results, Status
 from .statistics import judge
 from .strata import by_mask_area
 from .text.rendering import Format, render, to_rich
+from .units import n_patients, of_task, units_of, units_over_tasks
 
 __all__ = ["CATEGORIES", "COLUMNS", "Format", "leaderboard", "render", "to_rich"]
 
@@ -31,7 +32,17 @@ COSTS = "runtime"
 """The category that tells a cost: not compared with controls, which cost nothing."""
 
 COLUMNS = (
-    *("task", "outcomes", "stratum", "n_samples", "category", "metric", "higher_is_better", "tells_noise"),
+    *(
+        "task",
+        "outcomes",
+        "stratum",
+        "n_samples",
+        "n_patients",
+        "category",
+        "metric",
+        "higher_is_better",
+        "tells_noise",
+    ),
     *("explainer", "family", "control", "n", "n_undefined", "n_zero_maps", "mean", "low", "high"),
     *("rank", "best", "beats_controls", "status", "reason"),
 )
@@ -57,17 +68,19 @@ def leaderboard(
             `strata.by_mask_area` says; the boundaries are those of all samples, whatever their outcome.
 
     Returns:
-        task; outcomes (the cut, empty: all); stratum (empty: all); n_samples (of the task, after the cuts); category;
-        metric; higher_is_better; tells_noise (whether any explainer is significantly better than the control noise
-        over the samples of all tasks of this table together, see `noise.tells_noise`; missing where nobody knows, and
-        for costs); explainer; family; control; n (samples that count); n_undefined (samples the metric is
-        not defined for: nan or infinite); n_zero_maps (samples whose map is 0 everywhere, whatever the metric);
+        task; outcomes (the cut, empty: all); stratum (empty: all); n_samples (of the task, after the cuts); n_patients
+        (whose they are; missing where nobody knows); category; metric; higher_is_better; tells_noise (whether any
+        explainer is significantly better than the control noise over the samples of all tasks of this table together,
+        see `noise.tells_noise`; missing where nobody knows, and for costs); explainer; family; control; n (samples that
+        count); n_undefined (samples the metric is not defined for: nan or infinite); n_zero_maps (samples whose map is
+        0 everywhere, whatever the metric);
         mean, low, high (see `statistics.intervals`); rank, best, beats_controls (see `statistics.judge`);
         status: "scored", "failed", "inapplicable", "partial" (some shards scored, some not), "missing" (no record
         tells of it); reason: why there are no scores, or that they were made with other settings of the metric than
         most of the column.
 
-        A sample that two shards share counts once. Rows are ordered by task, stratum, category, metric and explainer.
+        Where patients are known, intervals and tests count patients, not samples. A sample that two shards share counts
+        once. Rows are ordered by task, stratum, category, metric and explainer.
 
     Raises:
         ValueError: a name is unknown, or nothing is left; the message names what there is.
@@ -87,8 +100,9 @@ def leaderboard(
         for column in _task_columns(str(task), of_task, results, keep)
     ]
     table = pd.concat(columns, ignore_index=True)
+    table["n_patients"] = table.n_patients.astype("Int64")
     table["outcomes"] = ", ".join(sorted(outcomes)) if outcomes is not None else ""
-    table["tells_noise"] = table.metric.map(_telling(results.scores, cells, samples)).astype("boolean")
+    table["tells_noise"] = table.metric.map(_telling(results, cells, samples)).astype("boolean")
     return table[list(COLUMNS)]
 
 
@@ -105,19 +119,22 @@ def _strata(task: str, samples: pd.DataFrame | None) -> Iterator[tuple[str, pd.S
         yield str(name), members["sample"]
 
 
-def _telling(scores: pd.DataFrame, cells: pd.DataFrame, samples: pd.DataFrame | None) -> dict[str, bool | None]:
+def _telling(results: Results, cells: pd.DataFrame, samples: pd.DataFrame | None) -> dict[str, bool | None]:
     """Metric -> whether it tells some explainer from noise, over the samples of all tasks together."""
+    scores = results.scores
     if samples is not None:
         scores = scores.astype({"task": str, "sample": str}).merge(samples[["task", "sample"]].drop_duplicates())
     scores = scores[scores.task.isin(cells.task)]
     ranked = sorted(set(cells.explainer[cells.family != CONTROLS].astype(str)))
     told = cells.drop_duplicates("metric")
-    return {
-        str(metric): None
-        if category == COSTS
-        else tells_noise(wide(scores[(scores.metric == metric).to_numpy()]), ranked, bool(higher_is_better))
-        for metric, category, higher_is_better in zip(told.metric, told.category, told.higher_is_better, strict=True)
-    }
+    found: dict[str, bool | None] = {}
+    for metric, category, higher_is_better in zip(told.metric, told.category, told.higher_is_better, strict=True):
+        found[str(metric)] = None
+        if category != COSTS:
+            of_metric = wide(scores[(scores.metric == metric).to_numpy()])
+            units = units_over_tasks(results.samples, of_metric.index)
+            found[str(metric)] = tells_noise(of_metric, ranked, bool(higher_is_better), units)
+    return found
 
 
 def check_cut(
@@ -141,24 +158,25 @@ def _task_columns(task: str, cells: pd.DataFrame, results: Results, keep: pd.Ser
     explainers = cells.drop_duplicates("explainer").set_index("explainer").family.sort_index()
     metrics = cells.drop_duplicates("metric").set_index("metric")[["category", "higher_is_better"]]
     metrics = metrics.iloc[np.lexsort((metrics.index, _category_order(metrics.category)))]
-    scores, undefined = _matrices(results.scores, task, metrics.index, explainers.index, keep)
+    names, scores, undefined = _matrices(results.scores, task, metrics.index, explainers.index, keep)
     control = (explainers == CONTROLS).to_numpy()
     states = cells.set_index(["metric", "explainer"])[["status", "reason"]]
     zero_maps = _n_zero_maps(results.zero_maps[results.zero_maps.task == task], explainers.index, keep)
-    known = results.samples[results.samples.task == task] if "task" in results.samples else None
-    n_samples = scores.shape[2] if known is None or known.empty else known["sample"].nunique()
-    n_samples = len(keep.unique()) if keep is not None else n_samples
+    known = of_task(results.samples, task)
+    counted = pd.Index(keep.unique()) if keep is not None else names if known is None else known.index
+    sizes = {"n_samples": len(counted), "n_patients": n_patients(known, counted)}
+    units = units_of(known, names) if sizes["n_patients"] is not None else None
     about = zip(map(str, metrics.index), map(str, metrics.category), map(bool, metrics.higher_is_better), strict=True)
     for index, (metric, category, higher_is_better) in enumerate(about):
         values = pd.DataFrame(scores[index].T, columns=explainers.index)
-        frame = judge(values, control, higher_is_better, costs=category == COSTS).reset_index()
+        frame = judge(values, control, higher_is_better, category == COSTS, units).reset_index()
         state = states.loc[metric].reindex(explainers.index)
         frame["status"] = state.status.fillna("missing").to_numpy()
         frame["reason"] = state.reason.fillna("").to_numpy()
         frame = frame.assign(
             family=explainers.to_numpy(), control=control, n_undefined=undefined[index], n_zero_maps=zero_maps
         )
-        frame = frame.assign(task=task, n_samples=n_samples, metric=metric, category=category)
+        frame = frame.assign(task=task, **sizes, metric=metric, category=category)
         yield frame.assign(higher_is_better=higher_is_better)
 
 
@@ -170,8 +188,8 @@ def _n_zero_maps(zero_maps: pd.DataFrame, explainers: pd.Index, keep: pd.Series 
 
 def _matrices(
     scores: pd.DataFrame, task: str, metrics: pd.Index, explainers: pd.Index, keep: pd.Series | None
-) -> tuple[Array, NDArray[np.int64]]:
-    """Scores (M, E, N), nan where undefined or missing, and the number undefined (M, E)."""
+) -> tuple[pd.Index, Array, NDArray[np.int64]]:
+    """The N samples, scores (M, E, N), nan where undefined or missing, and the number undefined (M, E)."""
     rows = scores[(scores.task == task).to_numpy()]
     places = [_places(rows[column], names) for column, names in (("metric", metrics), ("explainer", explainers))]
     names = rows["sample"].astype("category")
@@ -187,7 +205,7 @@ def _matrices(
     matrix[where] = np.where(np.isfinite(values), values, np.inf)
     undefined = np.isinf(matrix)
     matrix[undefined] = np.nan
-    return matrix, undefined.sum(axis=2)
+    return names.cat.categories[used], matrix, undefined.sum(axis=2)
 
 
 def _places(column: pd.Series, names: pd.Index) -> NDArray[np.intp]:

@@ -10,7 +10,7 @@ from leaderboard import record
 from leaderboard.agreement import agreements
 from leaderboard.charts.agreement import draw_agreement
 from leaderboard.charts.curves import draw_curves
-from leaderboard.charts.diagram import diagrams
+from leaderboard.charts.diagram import Over, diagrams
 from leaderboard.charts.looks import looks
 from leaderboard.charts.marks import shown
 from leaderboard.charts.pareto import draw_pareto
@@ -68,6 +68,9 @@ def cd(
     results: Results = RESULTS,
     tasks: Tasks = "",
     family: Families = "",
+    over: Annotated[
+        Over, typer.Option(help="What the bars' tests count: samples of these tasks, or tasks.")
+    ] = "samples",
     width: Width = None,
     font: Font = FONT,
     font_size: FontSize = SIZE,
@@ -76,7 +79,7 @@ def cd(
     """Draw critical-difference diagrams of a results folder: mean ranks, and who cannot be told apart."""
     style = style_of(out_file, width, font, font_size, dpi)
     with told():
-        _drawn(diagrams(standings(record.load(results), names(tasks)), names(family) or [], out_file, style))
+        _drawn(diagrams(standings(record.load(results), names(tasks)), names(family) or [], out_file, style, over))
 
 
 def strengths(
@@ -115,8 +118,10 @@ def curves(
     """Draw the curves of removal that --save-attributions kept, with bands: a panel a task and metric."""
     style = style_of(out_file, width, font, font_size, dpi)
     with told():
-        found = standings(record.load(results), names(tasks))
-        kept = [one for one in removal_curves(results) if one.task in found.tasks and _matches(one.metric, metrics)]
+        records = record.load(results)
+        found = standings(records, names(tasks))
+        of_all = removal_curves(results, records.samples)
+        kept = [one for one in of_all if one.task in found.tasks and _matches(one.metric, metrics)]
         appearance = {name: looks(found)[name] for name in shown(found, names(explainers))}
         _drawn(draw_curves(kept, appearance, found.explainers.controls, out_file, style))
     _tell_hidden(found, len(appearance), explainers)

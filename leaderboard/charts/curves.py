@@ -57,8 +57,8 @@ def _draw(axis: Axes, curves: Sequence[Curve], appearance: Mapping[str, Look]) -
         look = appearance[one.explainer]
         axis.fill_between(one.removed, one.low, one.high, color=look.colour, alpha=0.12, linewidth=0)
         axis.plot(one.removed, one.mean, gid=one.explainer, **line(look))
-    n = max(one.n_samples for one in curves)
-    axis.set_title(f"{curves[0].task}\n{curves[0].metric}, n = {n}", loc="left")
+    size = max(curves, key=lambda one: one.n_samples).size
+    axis.set_title(f"{curves[0].task}\n{curves[0].metric}, {size}", loc="left")
     axis.set(xlabel=f"pixels {curves[0].verb}", ylabel="probability of the target", xlim=(0, 1))
     axis.set_ylim(bottom=min(0.0, axis.get_ylim()[0]))
     axis.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))

@@ -52,6 +52,7 @@ MEANS: Mapping[str, str] = {
     "outcomes": "the outcomes that the table is cut to; empty: all",
     "stratum": "the samples' stratum by the size of the evidence; empty: all",
     "n_samples": "samples of the task, after the cut",
+    "n_patients": "whose they are: intervals and tests count patients; missing where nobody knows",
     "category": "the metric's family",
     "metric": "the metric's public name",
     "higher_is_better": "whether a higher score is a better one",

@@ -21,11 +21,11 @@ from ..agreement import LEAST_EXPLAINERS, Agreement, agreements
 from ..charts.looks import looks
 from ..origins import Origins, origins
 from ..record import Results, Status
-from ..removal import removal_curves
+from ..removal import Curve, removal_curves
 from ..standings import Standings, standings
 from ..summary import Summary
 from ..table import leaderboard
-from ..text.layout import LEGEND
+from ..text.layout import LEGEND, of_samples
 from . import plots
 from .gallery import Exhibit, exhibits, legend
 from .page import environment, inline, part, policy
@@ -56,7 +56,8 @@ class TaskSection:
 
     name: str
     about: Sequence[tuple[str, str]]
-    n_samples: int
+    size: str
+    """How many samples, of how many patients."""
     summary: Tabulated
     verdict: verdict.Verdict | None
     tables: Sequence[Tabulated]
@@ -89,7 +90,7 @@ def report(results: Path, told: Told, n_images: int = N_IMAGES) -> str:
     found = standings(records)
     table = leaderboard(records)
     agreed = agreements(table)
-    drawn = _plots(found, table, agreed, results)
+    drawn = _plots(found, table, agreed, removal_curves(results, records.samples))
     tasks = _task_sections(results, records, found, table, told, n_images)
     scripts = [inline(get_plotlyjs()), inline(part("vendor/dataTables.min.js")), inline(part("report.js"))]
     return (
@@ -125,13 +126,15 @@ def report(results: Path, told: Told, n_images: int = N_IMAGES) -> str:
     )
 
 
-def _plots(found: Standings, table: pd.DataFrame, agreed: Sequence[Agreement], results: Path) -> dict[str, Plot]:
+def _plots(
+    found: Standings, table: pd.DataFrame, agreed: Sequence[Agreement], curves: Sequence[Curve]
+) -> dict[str, Plot]:
     """Those that there is something to draw in, by name."""
     appearance = looks(found)
     made = [
         plots.ranks(found) if found.columns else None,
         plots.pareto(found) if found.columns and found.costs.times.notna().any() else None,
-        plots.removal(removal_curves(results), appearance),
+        plots.removal(curves, appearance),
         plots.strengths(table, appearance),
         plots.agreement(agreed) if agreed else None,
     ]
@@ -150,7 +153,7 @@ def _task_sections(
             TaskSection(
                 name,
                 told.tasks.get(name, ()),
-                int(blocks[0].rows.n_samples.iloc[0]),
+                of_samples(int(blocks[0].rows.n_samples.iloc[0]), blocks[0].rows.n_patients.iloc[0]),
                 of_summary(of_task, f"{name}: all families"),
                 leading[0] if leading else None,
                 [of_block(block) for block in blocks],

@@ -146,14 +146,14 @@ def removal(curves: Sequence[Curve], appearance: Mapping[str, Look]) -> Plot | N
         for name, look in appearance.items():
             if name in own:
                 traces += _banded(own[name], look)
-        n = max(one.n_samples for one in own.values())
+        size = max(own.values(), key=lambda one: one.n_samples).size
         layout = {
             "height": 460,
             "xaxis": {
                 "title": {"text": f"pixels {label(next(iter(own.values())).verb)}"},
                 "tickformat": ".0%",
             },
-            "yaxis": {"title": {"text": f"probability of the target, mean of {n}"}, "rangemode": "tozero"},
+            "yaxis": {"title": {"text": f"probability of the target, mean of {size}"}, "rangemode": "tozero"},
             "legend": _ABOVE,
         }
         views[f"{task}: {metric}"] = _figure(traces, layout)

@@ -21,8 +21,9 @@ from ..record import Results
 from ..signed_rank import compare
 from ..statistics import LEVEL, holm, intervals, resample_counts
 from ..style import COLOURS
+from ..units import means_of_units, units_of
 from .page import STYLE, Page, each, interval, listed, named, p_cell, paper, shortened, signed, value
-from .scores import column, means_of_units, of_task, samples_of, units_of, who
+from .scores import column, of_task, samples_of, who
 
 N_EXACT = 8
 """Up to so many networks the test of the correlation tries every order."""

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from ..record import Results
 from ..scores import Explainers, explainers
-from ..statistics import sums_of
 
 CUE = "mass_on_cue"
 """Share of the positive relevance on the misleading cue, whether the decision rests on it or not."""
@@ -46,22 +45,6 @@ def samples_of(results: Results, task: str) -> pd.DataFrame:
     if rows.empty:
         raise ValueError(f"these results tell nothing of the samples of {task}: run it again")
     return rows.drop_duplicates("sample").set_index("sample")
-
-
-def units_of(samples: pd.DataFrame, names: pd.Index) -> NDArray[np.intp]:
-    """(N,) 0, 1, …: equal for samples of one patient, where patients are known."""
-    if "patient" not in samples:
-        return np.arange(len(names))
-    known = samples.patient.reindex(names)
-    alone = np.array([f"\0{name}" for name in names])  # no patient is called so
-    return np.asarray(pd.factorize(np.where(known.isna(), alone, known.astype(str)))[0], dtype=np.intp)
-
-
-def means_of_units(values: Array, units: NDArray[np.intp]) -> Array:
-    """The means of (K, N) over the samples of each unit (K, U); nan where a unit has none."""
-    defined = np.isfinite(values)
-    n = sums_of(defined.astype(np.float64), units)
-    return np.where(n > 0, sums_of(np.where(defined, values, 0), units) / np.where(n > 0, n, 1), np.nan)
 
 
 def column(matrix: pd.DataFrame, metric: str, explainer: str, names: pd.Index) -> Array:

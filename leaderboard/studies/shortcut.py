@@ -21,8 +21,9 @@ from ..record import Results
 from ..signed_rank import compare, least_n
 from ..statistics import LEVEL, holm, intervals, resample_counts
 from ..style import COLOURS
+from ..units import means_of_units, units_of
 from .page import STYLE, Page, each, interval, listed, named, p_cell, paper, value
-from .scores import CUE, NOT_RESTING, RESTING, column, means_of_units, of_task, samples_of, units_of, who
+from .scores import CUE, NOT_RESTING, RESTING, column, of_task, samples_of, who
 
 LEGEND = (
     "Mass on the cue: share of the positive relevance there, mean over the samples and its 95 % bootstrap interval. "

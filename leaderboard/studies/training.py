@@ -18,8 +18,9 @@ from ..record import Results
 from ..signed_rank import compare, least_n
 from ..statistics import LEVEL, holm, intervals
 from ..style import COLOURS
+from ..units import means_of_units, units_of
 from .page import STYLE, Page, each, interval, listed, named, paper, signed
-from .scores import column, means_of_units, of_task, samples_of, units_of, who
+from .scores import column, of_task, samples_of, who
 
 LEGEND = (
     "Means over the samples for which both networks explain the same class (and on which the metric is defined), "

@@ -14,7 +14,8 @@ LEGEND = (
     "Mean over samples, in brackets its 95 % bootstrap interval. Raised number: rank, 1 + number of explainers "
     "separably better (paired Wilcoxon, Holm over the column, 5 %). * and bold: not separable from the best. † not "
     "significantly better than every control. Runtime: one measurement a batch, so neither interval nor rank. n= in a "
-    "cell: other samples count than in the rest of the column. – inapplicable."
+    "cell: other samples count than in the rest of the column. – inapplicable. Where patients are known, intervals and "
+    "tests count them."
 )
 
 BLIND = "‡"
@@ -46,7 +47,7 @@ def blocks(table: pd.DataFrame) -> Iterator[Block]:
         head = rows.iloc[0]
         what = " · ".join(filter(None, map(str, (task, category, stratum))))
         cut = f", {head.outcomes} only" if head.outcomes else ""
-        title = f"{what} · {head.n_samples} {_plural('sample', head.n_samples)}{cut}"
+        title = f"{what} · {of_samples(head.n_samples, head.n_patients)}{cut}"
         n_ranked = int((~rows.drop_duplicates("explainer").control).sum())
         told = _has_something_to_tell(rows)
         metrics = list(dict.fromkeys(rows.metric[told]))
@@ -134,6 +135,18 @@ def _undefined(rows: pd.DataFrame) -> list[str]:
         for count, metrics in of_all.items()
     ]
     return [*shared, *notes]
+
+
+def of_samples(n_samples: int, n_patients: int | None) -> str:
+    """How many samples, and of how many patients where that is known and fewer.
+
+    >>> of_samples(96, 31), of_samples(1, None)
+    ('96 samples of 31 patients', '1 sample')
+    """
+    samples = f"{n_samples} {_plural('sample', n_samples)}"
+    if pd.isna(n_patients) or n_patients == n_samples:
+        return samples
+    return f"{samples} of {n_patients} {_plural('patient', n_patients)}"
 
 
 def _plural(word: str, count: object) -> str:

@@ -95,7 +95,7 @@ def test_the_critical_difference_diagram_is_drawn(bench, results, tmp_path):
 CHARTS = {
     "pareto": ("--family", "overall,localization"),
     "ranks": (),
-    "cd": (),
+    "cd": ("--over", "tasks"),
 }
 
 

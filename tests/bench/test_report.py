@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -59,7 +60,7 @@ def test_the_curves_that_are_kept_have_the_area_of_the_scores(bench, write, tmp_
                 rows = scores[(scores.explainer == explainer) & (scores.metric == metric)]
                 assert len(rows) == 6
                 assert [area[name] for name in rows["sample"]] == pytest.approx(rows.score.tolist(), abs=1e-6)
-    curves = {(one.explainer, one.metric): one for one in removal_curves(tmp_path)}
+    curves = {(one.explainer, one.metric): one for one in removal_curves(tmp_path, pd.DataFrame())}
     assert len(curves) == 4
     # The whole image at one end, nothing of it at the other.
     assert curves["weights", "deletion"].mean[0] == pytest.approx(curves["noise", "deletion"].mean[0])
@@ -71,9 +72,9 @@ def test_the_curves_that_are_kept_have_the_area_of_the_scores(bench, write, tmp_
 def test_maps_without_the_curves_are_made_again(bench, write, tmp_path):
     plugin = write(PLUGIN)
     _run(bench, plugin, tmp_path, "--metrics", "srg", "--save-attributions")
-    assert removal_curves(tmp_path) == []
+    assert removal_curves(tmp_path, pd.DataFrame()) == []
     _run(bench, plugin, tmp_path, "--metrics", "srg,deletion", "--save-attributions")
-    assert {one.metric for one in removal_curves(tmp_path)} == {"deletion"}
+    assert {one.metric for one in removal_curves(tmp_path, pd.DataFrame())} == {"deletion"}
 
 
 def test_a_curve_that_fails_is_told_and_costs_no_score(bench, write, tmp_path):
@@ -81,7 +82,7 @@ def test_a_curve_that_fails_is_told_and_costs_no_score(bench, write, tmp_path):
     assert answer.status == 1
     assert "curve: " in answer.out
     assert set(record.load(tmp_path).cells.status) == {"scored"}
-    assert {one.metric for one in removal_curves(tmp_path)} == {"deletion"}
+    assert {one.metric for one in removal_curves(tmp_path, pd.DataFrame())} == {"deletion"}
 
 
 def test_a_curve_costs_no_forward_pass_after_the_score():

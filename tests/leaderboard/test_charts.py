@@ -78,7 +78,7 @@ def every_chart(results: Results, folder: Path, made: Path, suffix: str, style: 
         draw_ranks(found, [], made / f"ranks{suffix}", style),
         diagrams(found, ["overall"], made / f"cd{suffix}", style),
         draw_strengths(list(by_strength(table)), appearance, controls, made / f"strengths{suffix}", style),
-        draw_curves(removal_curves(folder), appearance, controls, made / f"curves{suffix}", style),
+        draw_curves(removal_curves(folder, pd.DataFrame()), appearance, controls, made / f"curves{suffix}", style),
         draw_agreement({first.title: first.frame()}, made / f"agreement{suffix}", style),
     ]
 
@@ -183,7 +183,7 @@ def test_strengths_are_the_means_with_their_intervals(results, found, tmp_path, 
 
 
 def test_curves_are_those_that_were_kept(showcase, found, tmp_path, figures) -> None:
-    curves = removal_curves(showcase.folder)
+    curves = removal_curves(showcase.folder, pd.DataFrame())
     draw_curves(curves, looks(found), found.explainers.controls, tmp_path / "x.png")
     drawn = {line.get_gid(): line.get_ydata() for line in figures[0].axes[0].lines}
     own = {one.explainer: one.mean for one in curves if one.metric == "deletion"}

@@ -165,7 +165,7 @@ def test_agreement_turns_metrics_and_leaves_controls_and_costs_out(results, show
 
 
 def test_curves_are_the_mean_over_samples_with_its_interval(showcase):
-    curves = {(one.task, one.metric, one.explainer): one for one in removal_curves(showcase.folder)}
+    curves = {(one.task, one.metric, one.explainer): one for one in removal_curves(showcase.folder, pd.DataFrame())}
     assert set(curves) == {(showcase.TASKS[0], "deletion", name) for name in ("good", "bad")}
     one = curves[showcase.TASKS[0], "deletion", "good"]
     assert one.removed == pytest.approx([0, 0.25, 0.5, 0.75, 1])
@@ -182,7 +182,7 @@ def test_a_sample_of_two_shards_counts_once_in_the_curves(showcase, tmp_path):
     source = showcase.folder / showcase.TASKS[0] / "00000" / "attributions"
     for shard in ("00000", "00001"):
         shutil.copytree(source, tmp_path / "task" / shard / "attributions")
-    assert {one.n_samples for one in removal_curves(tmp_path)} == {showcase.N_SAMPLES}
+    assert {one.n_samples for one in removal_curves(tmp_path, pd.DataFrame())} == {showcase.N_SAMPLES}
 
 
 def test_damaged_maps_are_named(showcase, tmp_path):
