@@ -27,6 +27,7 @@ UNDEFINED = "undefined"
 SCORES: Mapping[str, str] = {
     "task": "the task's public name",
     "sample": "the sample's id, unique within its task; missing where a task failed before it had samples",
+    "patient": "whose image it is; missing where nobody knows. Samples of one patient are not independent",
     "label": "the true class; of a multi-label task all that are there, joined by ' | '; 'unknown' where nobody knows",
     "prediction": "the class that the network predicts; of a multi-label task all that it says are there",
     "outcome": "true positive, false positive, true negative, false negative or unknown",
@@ -74,7 +75,7 @@ MEANS: Mapping[str, str] = {
 }
 """The columns of `means_table`, in their order, and what they hold."""
 
-_FACTS = ["label", "prediction", "outcome", "target", "probability", "mask_area"]
+_FACTS = ["patient", "label", "prediction", "outcome", "target", "probability", "mask_area"]
 _NUMBERS = ["probability", "mask_area", "score"]
 _ROWS_AT_ONCE = 10_000
 
@@ -104,8 +105,8 @@ def scores_table(results: Path) -> pd.DataFrame:
     undefined = (table.status == Status.SCORED) & ~np.isfinite(table.score)
     table["status"] = table.status.mask(undefined, UNDEFINED)
     table = table.drop_duplicates(key, keep="last").sort_values(key, ignore_index=True)[list(SCORES)]
-    kinds = {name: "category" for name in SCORES if table[name].dtype != bool and name not in _NUMBERS}
-    return table.astype(kinds)
+    texts = [name for name in SCORES if table[name].dtype != bool and name not in _NUMBERS]
+    return table.assign(**{name: _categorical(table[name]) for name in texts})
 
 
 def means_table(results: Results) -> pd.DataFrame:
@@ -175,6 +176,12 @@ def _rows(record: Record) -> pd.DataFrame:
     rows = pd.DataFrame([*scored.itertuples(index=False, name=None), *empty], columns=["sample", "metric", "score"])
     zero_maps = json.loads(record.origin.get("all_zero", "[]"))
     return rows.astype({"sample": object, "score": float}).assign(zero_map=rows["sample"].isin(zero_maps))
+
+
+def _categorical(column: pd.Series) -> pd.Series:
+    """Categories of text, also where nothing is known: numbers that are missing would not come back as text."""
+    found = column.astype("category")
+    return found if len(found.cat.categories) else found.cat.set_categories(pd.Index([], dtype=str))
 
 
 def _samples(results: Path) -> pd.DataFrame:

@@ -259,6 +259,8 @@ class _Merging:
         if not frames:
             return
         rows = pd.concat(frames, ignore_index=True)
+        if "patient" in rows:  # a folder of an older version does not tell it
+            rows["patient"] = rows.groupby("sample", sort=False).patient.transform("first")
         if moved := _moved(rows):
             self.merged.notes.append(
                 f"{task}: another class is explained in another folder, of {len(moved)} samples of shard {shard}, "
