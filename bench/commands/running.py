@@ -57,7 +57,7 @@ def run_all(chosen: Catalog, settings: Settings, doing: str = "") -> Summary:
         def report(event: Event) -> None:
             if event.ended:
                 summary.add(event)
-                bar.advance(step)
+                bar.advance(step, int(event.counted))
             else:
                 bar.update(step, description=f"{doing}{event.task} {event.shard}: {event.explainer}")
 

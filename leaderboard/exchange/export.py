@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..record import SAMPLES, Record, Results, Status, read, read_samples, records, whole
+from ..record import HUMAN, SAMPLES, Record, Results, Status, read, read_samples, records, whole
 from ..table import CONTROLS, leaderboard
 
 SUFFIXES = (".csv", ".parquet", ".json")
@@ -36,7 +36,7 @@ SCORES: Mapping[str, str] = {
     "mask_area": "share of the image that the mask of the evidence covers, in [0, 1]; missing where no mask is known",
     "explainer": "the explainer's public name",
     "family": "the explainer's family: cam, gradient, lrp, …",
-    "control": "whether the explainer is a control, which knows nothing of the network",
+    "control": "whether the explainer is a control, which knows nothing of the network, or human, a second reader",
     "zero_map": "whether the map is 0 everywhere; false also where there is no map",
     "metric": "the metric's public name",
     "category": "the metric's family: faithfulness, localization, …",
@@ -60,7 +60,7 @@ MEANS: Mapping[str, str] = {
     "tasks; missing: nobody knows, or a runtime",
     "explainer": "the explainer's public name",
     "family": "the explainer's family",
-    "control": "whether the explainer is a control: compared with, not ranked",
+    "control": "whether the explainer is a control, or human, a second reader: compared with, not ranked",
     "n": "samples that count",
     "n_undefined": "samples that the metric is not defined for",
     "n_zero_maps": "samples whose map is 0 everywhere",
@@ -163,7 +163,7 @@ def _head(record: Record) -> dict[str, Any]:
         "shard": record.shard,
         "explainer": record.explainer,
         "family": record.family,
-        "control": record.family == CONTROLS,
+        "control": record.family in (CONTROLS, HUMAN),
         "device": record.provenance.get("device", ""),
     }
 
