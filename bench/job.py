@@ -114,21 +114,14 @@ class Reading(Job):
 
     Args:
         model: The model, which did not take part.
-        decisions: One a batch.
-        masks: For each batch its samples' masks, (1, H, W) bool; None: not read again, so that no score is defined.
+        decisions: One a batch, with the second reader's masks; of a sample without one no score is defined.
         metrics: Of localization. Those that need no masks compare nothing with a reader, and are inapplicable.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        decisions: Sequence[Decisions],
-        masks: Sequence[Sequence[Tensor | None]],
-        metrics: Mapping[str, Metric],
-    ) -> None:
+    def __init__(self, model: nn.Module, decisions: Sequence[Decisions], metrics: Mapping[str, Metric]) -> None:
         super().__init__(model, decisions, SecondReader(), metrics)
-        self.masks = masks
-        self.unread = torch.tensor([mask is None for of_batch in masks for mask in of_batch])
+        self.masks = [batch.seconds or (None,) * len(batch.ids) for batch in decisions]
+        self.unread = torch.tensor([mask is None for of_batch in self.masks for mask in of_batch])
 
     @property
     def all_zero(self) -> list[str]:

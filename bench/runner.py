@@ -98,10 +98,9 @@ class Shard:
 
     def job(self, explainer: Explainer, metrics: Mapping[str, Metric]) -> Job:
         """An explainer, or the second reader, judged by metrics."""
-        if not isinstance(explainer, SecondReader):
-            return Job(self._model, self.decisions, explainer, metrics)
-        seconds = [batch.seconds or (None,) * len(batch.ids) for batch in self.batches]
-        return Reading(self._model, self.decisions, seconds, metrics)
+        if isinstance(explainer, SecondReader):
+            return Reading(self._model, self.decisions, metrics)
+        return Job(self._model, self.decisions, explainer, metrics)
 
     @cached_property
     def decisions(self) -> list[Decisions]:
@@ -123,6 +122,7 @@ def decide(model: nn.Module, batch: Batch, task: str, settings: Settings) -> Dec
         batch.ids,
         moved(batch.masks),
         moved(batch.shortcuts),
+        batch.seconds,
         task=task,
         seed=settings.seed,
         batch_size=settings.batch_size,

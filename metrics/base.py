@@ -41,6 +41,8 @@ class Decisions:
         ids: N names; None: the samples' numbers.
         masks: (N, 1, H, W) bool, where the evidence lies; all False: none for this sample.
         shortcuts: (N, 1, H, W) bool, where a misleading cue lies.
+        seconds: N masks (1, H, W) bool by a second reader, or None: not read again. No metric looks at them: they are
+            judged as maps are.
         task: Name of the task; takes part in seeding.
         seed: The run's seed.
         batch_size: How many images `logits` forwards at a time.
@@ -55,6 +57,7 @@ class Decisions:
         ids: tuple[str, ...] | None = None,
         masks: Tensor | None = None,
         shortcuts: Tensor | None = None,
+        seconds: tuple[Tensor | None, ...] | None = None,
         *,
         task: str = "",
         seed: int = 0,
@@ -66,6 +69,7 @@ class Decisions:
         self.ids = ids if ids is not None else tuple(str(index) for index in range(len(inputs)))
         self.masks = masks
         self.shortcuts = shortcuts
+        self.seconds = seconds
         self.task = task
         self.seed = seed
         self.batch_size = batch_size
