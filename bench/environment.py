@@ -110,6 +110,17 @@ def sample_fingerprints(batch: Batch) -> dict[str, str]:
     }
 
 
+def second_fingerprints(batch: Batch) -> dict[str, str]:
+    """Sample id -> hash of what a second reader is compared with and of what he has marked."""
+    contents = sample_fingerprints(batch)
+    seconds = batch.seconds or (None,) * len(batch.ids)
+    marked = [b"none" if mask is None else _content(mask) for mask in seconds]
+    return {
+        name: hashlib.blake2b(contents[name].encode() + of_second, digest_size=8).hexdigest()
+        for name, of_second in zip(batch.ids, marked, strict=True)
+    }
+
+
 def _code(module: nn.Module) -> bytes:
     if isinstance(module, torch.fx.GraphModule | torch.jit.ScriptModule):
         return str(getattr(module, "code", "")).encode()  # a mere list of modules has none

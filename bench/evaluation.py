@@ -9,10 +9,13 @@ from typing import Any, NamedTuple
 import pandas as pd
 from matplotlib.figure import Figure
 
+from leaderboard.style import Style
 from tasks.evaluation import figures, tables
 from tasks.evaluation.predictions import Predictions
 from tasks.evaluation.scores import Evaluation, assess
 
+FORMATS = (".png", ".pdf")
+"""Of every picture."""
 _STEMS = ("answers", "calibration", "classes", "confusion", "learning_curves", "reliability", "roc", "summary", "tsne")
 """Of all files that an evaluation can have."""
 
@@ -38,7 +41,9 @@ class Report(NamedTuple):
     """What is missing and why, a line each."""
 
 
-def report(predictions: Predictions, classes: tuple[str, ...], history: object, name: str, samples: str) -> Report:
+def report(
+    predictions: Predictions, classes: tuple[str, ...], history: object, name: str, samples: str, style: Style
+) -> Report:
     """Everything that predictions and a checkpoint's learning curves tell.
 
     Args:
@@ -47,6 +52,7 @@ def report(predictions: Predictions, classes: tuple[str, ...], history: object, 
         history: The checkpoint's "history"; None where it has none, or where there is no checkpoint.
         name: Of the task.
         samples: Which they are, in words: the pictures' titles say so.
+        style: The pictures' look.
 
     Raises:
         ValueError: of no sample the truth is known.
@@ -55,10 +61,10 @@ def report(predictions: Predictions, classes: tuple[str, ...], history: object, 
     title = f"{name}, {samples}"
     found = _tables(predictions, evaluation)
     drawn = {
-        "classes": figures.draw_classes(found["classes"], title),
-        "confusion": figures.draw_confusion(found["confusion"], title),
-        "reliability": figures.draw_reliability(found["reliability"], title),
-        "roc": figures.draw_roc(found["roc"], found["classes"], title),
+        "classes": figures.draw_classes(found["classes"], title, style),
+        "confusion": figures.draw_confusion(found["confusion"], title, style),
+        "reliability": figures.draw_reliability(found["reliability"], title, style),
+        "roc": figures.draw_roc(found["roc"], found["classes"], title, style),
     }
     notes = []
     curves = tables.learning_curves(history)
@@ -66,12 +72,12 @@ def report(predictions: Predictions, classes: tuple[str, ...], history: object, 
         notes.append("no learning curves: none are kept with the weights")
     else:
         found["learning_curves"] = curves
-        drawn["learning_curves"] = figures.draw_learning_curves(curves, name)
+        drawn["learning_curves"] = figures.draw_learning_curves(curves, name, style)
     if reason := tables.no_map(predictions):
         notes.append(f"no t-SNE: {reason}")
     else:
         found["tsne"] = tables.embedding_map(predictions, classes)
-        drawn["tsne"] = figures.draw_map(found["tsne"], classes, title)
+        drawn["tsne"] = figures.draw_map(found["tsne"], classes, title, style)
     return Report(evaluation, found, drawn, notes)
 
 
@@ -88,7 +94,7 @@ def _tables(predictions: Predictions, evaluation: Evaluation) -> dict[str, pd.Da
     }
 
 
-def write(found: Report, about: Mapping[str, object], folder: Path) -> None:
+def write(found: Report, about: Mapping[str, object], folder: Path, style: Style) -> None:
     """Write a report; files of an earlier one that are not written again are deleted.
 
     Args:
@@ -97,12 +103,14 @@ def write(found: Report, about: Mapping[str, object], folder: Path) -> None:
         folder: Where to write; it is there.
     """
     for stem in _STEMS:
-        for suffix in (".csv", ".json", *figures.FORMATS):
+        for suffix in (".csv", ".json", *FORMATS):
             (folder / f"{stem}{suffix}").unlink(missing_ok=True)
     for stem, frame in found.tables.items():
         frame.to_csv(folder / f"{stem}.csv", index=False)
     for stem, figure in found.figures.items():
-        figures.save(figure, folder / stem)
+        for suffix in FORMATS:
+            with style.context():
+                style.save(figure, folder / f"{stem}{suffix}")
     content = {
         **about,
         "multi_label": found.evaluation.multi_label,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from explainers.base import Explainer, InapplicableError
+from explainers.human import SecondReader
 from metrics.base import Decisions, Explanation, Metric
 
 from .errors import one_line
@@ -110,3 +111,38 @@ class Job:
         except Exception as error:  # noqa: BLE001  # a metric is a plugin: its cell fails, with the reason
             self.failures[name] = one_line(error)
             self.error = self.error or error
+
+
+class Reading(Job):
+    """A second reader's masks on one shard, judged as if they were maps.
+
+    Args:
+        model: The model, which did not take part.
+        decisions: One a batch, with the second reader's masks; of a sample without one no score is defined.
+        metrics: Of localization. Those that need no masks compare nothing with a reader, and are inapplicable.
+    """
+
+    def __init__(self, model: nn.Module, decisions: Sequence[Decisions], metrics: Mapping[str, Metric]) -> None:
+        super().__init__(model, decisions, SecondReader(), metrics)
+        self.masks = [batch.seconds or (None,) * len(batch.ids) for batch in decisions]
+        self.unread = torch.tensor([mask is None for of_batch in self.masks for mask in of_batch])
+
+    @property
+    def all_zero(self) -> list[str]:
+        ids = [sample for batch in self.decisions for sample in batch.ids]
+        unread = {sample for sample, unread in zip(ids, self.unread.tolist(), strict=True) if unread}
+        return [sample for sample in super().all_zero if sample not in unread]
+
+    def _explain(self) -> None:
+        for batch, masks in zip(self.decisions, self.masks, strict=True):
+            nothing = torch.zeros_like(batch.inputs[0, :1])
+            maps = torch.stack([nothing if mask is None else mask.to(nothing) for mask in masks])
+            self.explanations.append(Explanation(batch, maps, self.explainer))
+
+    def _judge(self, name: str, metric: Metric) -> None:
+        if not metric.needs_masks:
+            self.inapplicable[name] = "it compares a map with no mask"
+            return
+        super()._judge(name, metric)
+        if name in self.scores:
+            self.scores[name] = self.scores[name].masked_fill(self.unread.to(self.scores[name].device), torch.nan)

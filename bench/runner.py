@@ -18,16 +18,17 @@ import torch
 from torch import Tensor, nn
 
 from explainers.base import Explainer
+from explainers.human import SecondReader
 from leaderboard import record as records
-from leaderboard.record import Cell, Record, Status
-from metrics.base import Decisions
+from leaderboard.record import HUMAN, Cell, Record, Status
+from metrics.base import Category, Decisions, Metric
 from tasks.base import Batch, Task
 
 from . import attributions, environment
 from .catalog import Catalog, family, settings_of
 from .companions import Companions
 from .errors import UserError, one_line
-from .job import Job
+from .job import Job, Reading
 from .outcome import sample_table
 from .plan import Todo, todo, with_scores
 
@@ -66,6 +67,8 @@ class Event:
     """Why the older record was replaced."""
     times: Mapping[str, float] = field(default_factory=dict)
     """Seconds by what they went into: see `Job.times`."""
+    counted: bool = True
+    """Whether it is one of `n_steps`: nobody knows of a second reader before the samples are read."""
 
 
 Report = Callable[[Event], None]
@@ -93,6 +96,22 @@ class Shard:
         self._model, self._task, self._settings, self._companions = model, task, settings, companions
 
     @cached_property
+    def second_samples(self) -> dict[str, str]:
+        """What `samples` is for the second reader: his masks take part."""
+        return {name: of for batch in self.batches for name, of in environment.second_fingerprints(batch).items()}
+
+    @property
+    def read_twice(self) -> bool:
+        """Whether a second reader has marked the evidence of a sample."""
+        return any(batch.seconds is not None for batch in self.batches)
+
+    def job(self, explainer: Explainer, metrics: Mapping[str, Metric]) -> Job:
+        """An explainer, or the second reader, judged by metrics."""
+        if isinstance(explainer, SecondReader):
+            return Reading(self._model, self.decisions, metrics)
+        return Job(self._model, self.decisions, explainer, metrics)
+
+    @cached_property
     def decisions(self) -> list[Decisions]:
         """One a batch; made when the first explainer needs them, since a complete shard needs none."""
         return [decide(self._model, batch, self._task, self._settings, self._companions) for batch in self.batches]
@@ -118,6 +137,7 @@ def decide(
         batch.ids,
         moved(batch.masks),
         moved(batch.shortcuts),
+        batch.seconds,
         companions=companions,
         task=task,
         seed=settings.seed,
@@ -188,6 +208,26 @@ class _TaskRunner:
         for explainer_name, explainer in self.chosen.explainers.items():
             self.report(Event(self.name, shard_name, explainer_name))
             self.report(self._run_explainer(shard, explainer_name, explainer))
+        if shard.read_twice and HUMAN not in self.chosen.explainers:
+            self._read(shard)
+
+    def _read(self, shard: Shard) -> None:
+        """The second reader, by what of the chosen metrics is localization."""
+        metrics = {
+            name: metric for name, metric in self.chosen.metrics.items() if metric.category == Category.LOCALIZATION
+        }
+        if not metrics:
+            return
+        reader = _TaskRunner(
+            self.name,
+            self.task,
+            replace(self.chosen, explainers={HUMAN: SecondReader()}, metrics=metrics),
+            replace(self.settings, save_attributions=False),
+            self.report,
+        )
+        reader.model, reader.weights = self.model, self.weights
+        event = reader._run_explainer(shard, HUMAN, SecondReader())
+        self.report(replace(event, counted=False))
 
     def fail(self, shard: str, error: Exception) -> None:
         """Every cell of the shard failed for one reason. Records that are there stay."""
@@ -200,7 +240,8 @@ class _TaskRunner:
             self.report(Event(self.name, shard, explainer_name, ended=True, failures=reasons, error=error))
 
     def _run_explainer(self, shard: Shard, name: str, explainer: Explainer) -> Event:
-        wanted = self._wanted(shard.name, shard.samples, name, explainer, self.weights)
+        samples = shard.second_samples if isinstance(explainer, SecondReader) else shard.samples
+        wanted = self._wanted(shard.name, samples, name, explainer, self.weights)
         remaining = todo(wanted, self._existing(shard.name, name))
         folder = attributions.folder(self.settings.results, self.name, shard.name)
         curves = [metric_name for metric_name, metric in self.chosen.metrics.items() if metric.has_curve]
@@ -209,7 +250,7 @@ class _TaskRunner:
         if not remaining.metrics and not saves:
             return Event(self.name, shard.name, name, ended=True, n_reused=n_reused)
         missing = {metric: self.chosen.metrics[metric] for metric in remaining.metrics}
-        job = Job(self.model, shard.decisions, explainer, missing)
+        job = shard.job(explainer, missing)
         job.run()
         with _writing(self.settings.results):
             if remaining.metrics:

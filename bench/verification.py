@@ -98,6 +98,8 @@ def draw(results: Path, seed: int | str, n_samples: int, n_cells: int, tasks: st
     found: dict[tuple[str, int], dict[Place, Record]] = {}
     for path in records.records(results):
         record = records.read(path)
+        if record.family == records.HUMAN:
+            continue  # nothing is computed of it but from its own data
         key = record.task, int(record.provenance.get("seed", "0"))
         found.setdefault(key, {})[record.shard, record.explainer] = record
     names = dict.fromkeys(task for task, _ in found)

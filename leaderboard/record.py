@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,9 @@ import pyarrow.parquet as pq
 
 SAMPLES = "samples"
 """Name of the file, among a shard's records, that tells of the samples."""
+
+HUMAN = "human"
+"""The family, and the name in it, of a second reader of the images whose masks are judged as if they were maps."""
 
 _KEY = b"heatmark"
 _PLAIN = pa.schema([("sample", pa.string()), ("metric", pa.string()), ("score", pa.float64())])
@@ -88,6 +91,8 @@ class Results:
     """task, sample, label, prediction, target, probability, outcome, mask_area; patient, where a task knows it."""
     zero_maps: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["task", "explainer", "sample"]))
     """task, explainer, sample: a row a map that is 0 everywhere."""
+    human: "Results | None" = None
+    """What is known of a second reader, who takes no part in any comparison; None: no image was read again."""
 
 
 _N_READERS, _N_AT_ONCE = 4, 64
@@ -192,7 +197,25 @@ def load(results: Path) -> Results:
     for column, names in of_tables.items():
         scores[column] = pd.Categorical(names).repeat(lengths)
     zero_maps = pd.DataFrame(zeros, columns=["task", "explainer", "sample"]).drop_duplicates()
-    return Results(scores, pd.DataFrame(cells), _load_samples(results), zero_maps)
+    return _parted(Results(scores, pd.DataFrame(cells), _load_samples(results), zero_maps))
+
+
+def _parted(whole: Results) -> Results:
+    """The results with what is known of a second reader apart from the explainers."""
+    tasks = set(whole.cells.task[whole.cells.family == HUMAN])
+    if not tasks:
+        return whole
+
+    def part(of_human: bool) -> Results:
+        frames = []
+        for frame in (whole.scores, whole.cells, whole.zero_maps):
+            human = (frame.explainer == HUMAN).to_numpy() & frame.task.isin(tasks).to_numpy()
+            frames.append(frame[human == of_human].reset_index(drop=True))
+        scores, cells, zero_maps = frames
+        scores["explainer"] = scores.explainer.cat.remove_unused_categories()
+        return Results(scores, cells, whole.samples, zero_maps)
+
+    return replace(part(False), human=part(True))
 
 
 def _add_cells(columns: dict[str, list[Any]], head: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@
 Every number is a pure function of the records: same records, same table.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from .noise import tells_noise, wide
-from .record import Results, Status
+from .record import HUMAN, Results, Status
 from .statistics import judge
 from .strata import by_mask_area
 from .text.rendering import Format, render, to_rich
@@ -27,6 +27,9 @@ CATEGORIES = ("faithfulness", "localization", "robustness", "randomization", "co
 
 CONTROLS = "controls"
 """The family whose explainers are controls: compared with, not ranked."""
+
+LOCALIZATION = "localization"
+"""The category in which a second reader of the images stands beside the explainers."""
 
 COSTS = "runtime"
 """The category that tells a cost: not compared with controls, which cost nothing."""
@@ -93,17 +96,41 @@ def leaderboard(
         cells = cells[cells.task.isin(samples.task)]
     if cells.empty:
         raise ValueError(f"no cell is left after the cut; there are {_inventory(results)}")
-    columns = [
-        column.assign(stratum=stratum)
-        for task, of_task in cells.groupby("task", sort=True, observed=True)
-        for stratum, keep in _strata(str(task), samples)
-        for column in _task_columns(str(task), of_task, results, keep)
-    ]
+    columns = list(_columns(cells, results, samples))
+    if results.human is not None:
+        columns = list(_with_human(columns, _of_human(results.human, cells, samples)))
     table = pd.concat(columns, ignore_index=True)
     table["n_patients"] = table.n_patients.astype("Int64")
     table["outcomes"] = ", ".join(sorted(outcomes)) if outcomes is not None else ""
     table["tells_noise"] = table.metric.map(_telling(results, cells, samples)).astype("boolean")
     return table[list(COLUMNS)]
+
+
+def _columns(cells: pd.DataFrame, results: Results, samples: pd.DataFrame | None) -> Iterator[pd.DataFrame]:
+    """A frame a task, stratum and metric."""
+    for task, found in cells.groupby("task", sort=True, observed=True):
+        for stratum, keep in _strata(str(task), samples):
+            for column in _task_columns(str(task), found, results, keep):
+                yield column.assign(stratum=stratum)
+
+
+def _of_human(human: Results, cells: pd.DataFrame, samples: pd.DataFrame | None) -> list[pd.DataFrame]:
+    of_tasks = _cells(human.cells[human.cells.task.isin(cells.task)])
+    return list(_columns(of_tasks, human, samples))
+
+
+def _with_human(columns: Sequence[pd.DataFrame], of_human: Sequence[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    """The columns of localization, where there is a second reader, with a row of his; empty where he has no score."""
+    known = {tuple(column.iloc[0][["task", "stratum", "metric"]]): column for column in of_human}
+    tasks = {task: column for (task, _, _), column in known.items()}
+    for column in columns:
+        task, stratum, metric, category = column.iloc[0][["task", "stratum", "metric", "category"]]
+        if task not in tasks or category != LOCALIZATION:
+            yield column
+            continue
+        nothing = {"n": 0, "mean": np.nan, "low": np.nan, "high": np.nan, "n_undefined": 0, "n_zero_maps": 0}
+        blank = tasks[task].assign(**nothing, stratum=stratum, metric=metric, status="missing", reason="")
+        yield pd.concat([column, known.get((task, stratum, metric), blank)], ignore_index=True)
 
 
 def _strata(task: str, samples: pd.DataFrame | None) -> Iterator[tuple[str, pd.Series | None]]:
@@ -159,7 +186,7 @@ def _task_columns(task: str, cells: pd.DataFrame, results: Results, keep: pd.Ser
     metrics = cells.drop_duplicates("metric").set_index("metric")[["category", "higher_is_better"]]
     metrics = metrics.iloc[np.lexsort((metrics.index, _category_order(metrics.category)))]
     names, scores, undefined = _matrices(results.scores, task, metrics.index, explainers.index, keep)
-    control = (explainers == CONTROLS).to_numpy()
+    control = explainers.isin((CONTROLS, HUMAN)).to_numpy()
     states = cells.set_index(["metric", "explainer"])[["status", "reason"]]
     zero_maps = _n_zero_maps(results.zero_maps[results.zero_maps.task == task], explainers.index, keep)
     known = of_task(results.samples, task)

@@ -41,6 +41,8 @@ class Decisions:
         ids: N names; None: the samples' numbers.
         masks: (N, 1, H, W) bool, where the evidence lies; all False: none for this sample.
         shortcuts: (N, 1, H, W) bool, where a misleading cue lies.
+        seconds: N masks (1, H, W) bool by a second reader, or None: not read again. No metric looks at them: they are
+            judged as maps are.
         companions: Answers the decisions about a few samples of the task, the same ones whichever batch asks; None:
             there are none. See `companions`.
         task: Name of the task; takes part in seeding.
@@ -57,6 +59,7 @@ class Decisions:
         ids: tuple[str, ...] | None = None,
         masks: Tensor | None = None,
         shortcuts: Tensor | None = None,
+        seconds: tuple[Tensor | None, ...] | None = None,
         *,
         companions: "Callable[[], Decisions] | None" = None,
         task: str = "",
@@ -69,6 +72,7 @@ class Decisions:
         self.ids = ids if ids is not None else tuple(str(index) for index in range(len(inputs)))
         self.masks = masks
         self.shortcuts = shortcuts
+        self.seconds = seconds
         self.companions = companions
         self.task = task
         self.seed = seed

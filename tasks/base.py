@@ -27,6 +27,9 @@ class Sample(NamedTuple):
     """(1, H, W) bool, where a misleading cue lies (a marker, a vignette)."""
     target: int | None = None
     """The class whose logit is explained, and to which the mask belongs; None: the class that the model predicts."""
+    second: Tensor | None = None
+    """(1, H, W) bool, where a second reader of the image saw the evidence, who did not know of the first; None: not
+    read a second time."""
 
 
 class Samples(Protocol):
@@ -79,6 +82,8 @@ class Batch(NamedTuple):
     """(N, 1, H, W) bool, where the evidence lies; all False: none for this sample. None: not known."""
     shortcuts: Tensor | None = None
     """(N, 1, H, W) bool, where a misleading cue lies; None: not known."""
+    seconds: tuple[Tensor | None, ...] | None = None
+    """N times (1, H, W) bool, where a second reader saw the evidence, or None: not read again. None: no sample was."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +147,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
     masks = [sample.mask for sample in samples if sample.mask is not None]
     shortcuts = [sample.shortcut for sample in samples if sample.shortcut is not None]
     targets = [sample.target for sample in samples if sample.target is not None]
+    seconds = tuple(sample.second for sample in samples)
     return Batch(
         inputs=torch.stack([sample.input for sample in samples]),
         targets=torch.tensor(targets) if len(targets) == len(samples) else None,
@@ -149,6 +155,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
         ids=tuple(sample.id for sample in samples),
         masks=torch.stack(masks) if len(masks) == len(samples) else None,
         shortcuts=torch.stack(shortcuts) if len(shortcuts) == len(samples) else None,
+        seconds=seconds if any(mask is not None for mask in seconds) else None,
     )
 
 
@@ -158,7 +165,7 @@ def _check(sample: Sample) -> None:
         raise ValueError(f"{sample.id}: an input is (3, H, W) float32, not {tuple(image.shape)} {image.dtype}")
     if not bool(((image >= 0) & (image <= 1)).all()):
         raise ValueError(f"{sample.id}: an input lies in [0, 1], not in [{image.min():g}, {image.max():g}]")
-    for name, mask in (("mask", sample.mask), ("shortcut", sample.shortcut)):
+    for name, mask in (("mask", sample.mask), ("shortcut", sample.shortcut), ("second mask", sample.second)):
         if mask is not None and (mask.shape != (1, *image.shape[1:]) or mask.dtype != torch.bool):
             wanted = (1, *image.shape[1:])
             raise ValueError(f"{sample.id}: its {name} is {wanted} bool, not {tuple(mask.shape)} {mask.dtype}")

@@ -3,6 +3,7 @@
 images/healthy/1.png     a folder a class, as torchvision's ImageFolder has it; deeper folders may follow
 images/ill/2.jpg
 masks/ill/2.png          the same path, of any picture ending; above half where the evidence lies
+second/ill/2.png         the same of a second reader, if there is one
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -35,6 +36,8 @@ class FolderTask(Task):
     """The folder of the classes' folders."""
     masks: Path | None = field(default=None, repr=False)
     """The folder of the masks; None: there are none."""
+    second: Path | None = field(default=None, repr=False, kw_only=True)
+    """The folder of a second reader's masks; an image without a file there was not read again. None: there are none."""
     network: Callable[[], nn.Module] | None = field(default=None, repr=False)
     """Makes the network; None: the file of weights is TorchScript (.pt) or torch.export's (.pt2)."""
     weights: Path | None = field(default=None, repr=False)
@@ -50,9 +53,12 @@ class FolderTask(Task):
     def __post_init__(self) -> None:
         if self.network is None and self.weights is None:
             raise ValueError("FolderTask: a network is needed; give `network`, `weights`, or both")
-        for name, path in (("images", self.images), ("masks", self.masks), ("weights", self.weights)):
+        paths = {"images": self.images, "masks": self.masks, "second": self.second, "weights": self.weights}
+        for name, path in paths.items():
             if not isinstance(path, Path | None):
                 raise TypeError(f"FolderTask: `{name}` is a pathlib.Path, not the {type(path).__name__} {path!r}")
+        if self.second is not None and self.masks is None:
+            raise ValueError("FolderTask: `second` is compared with the masks of a first reader; give `masks`, too")
 
     def classes(self) -> tuple[str, ...]:
         """The names of the classes' folders, sorted; none where there is no folder of images."""
@@ -70,7 +76,7 @@ class FolderTask(Task):
         return Card(self.images.name, network, masks, licence="one's own", citation="one's own data")
 
     def unavailable(self) -> str | None:
-        for path in (self.images, self.masks):
+        for path in (self.images, self.masks, self.second):
             if path is not None and not path.is_dir():
                 return f"no folder {path}: put the data there, or name another in the task's file"
         if not self.classes():
@@ -111,8 +117,9 @@ class FolderTask(Task):
         classes = self.classes()
         files = [(path, label) for label, name in enumerate(classes) for path in self._of_class(name)]
         files = [files[index] for index in balanced_order([label for _, label in files])]
-        masks = None if self.masks is None else _masks(self.images, self.masks, [path for path, _ in files])
-        return _Files(self.images, files, masks, self.size)
+        paths = [path for path, _ in files]
+        masks, second = (None if of is None else _masks(self.images, of, paths) for of in (self.masks, self.second))
+        return _Files(self.images, files, masks, second or {}, self.size)
 
     def _of_class(self, name: str) -> Sequence[str]:
         found = _pictures(self.images, name)
@@ -130,6 +137,8 @@ class _Files:
     """Path in the folder, index into the classes."""
     masks: Mapping[str, Path] | None
     """Path of an image -> its mask; an image that is not there has an empty one. None: no masks are known."""
+    second: Mapping[str, Path]
+    """Path of an image -> its mask by a second reader."""
     size: int
 
     def __len__(self) -> int:
@@ -138,15 +147,19 @@ class _Files:
     def __getitem__(self, index: int) -> Sample:
         path, label = self.files[index]
         image = read_image(self.folder / path, self.size)
-        return Sample(image, torch.tensor(label), id=path, mask=self._mask(path))
+        second = self._read(path, self.second[path]) if path in self.second else None
+        return Sample(image, torch.tensor(label), id=path, mask=self._mask(path), second=second)
 
     def _mask(self, path: str) -> Tensor | None:
         if self.masks is None:
             return None
         if path not in self.masks:
             return torch.zeros((1, self.size, self.size), dtype=torch.bool)
-        check_same_shape(self.folder / path, self.masks[path])
-        return read_mask(self.masks[path], self.size)
+        return self._read(path, self.masks[path])
+
+    def _read(self, path: str, mask: Path) -> Tensor:
+        check_same_shape(self.folder / path, mask)
+        return read_mask(mask, self.size)
 
 
 def _pictures(folder: Path, below: str = "") -> list[str]:

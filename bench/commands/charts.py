@@ -22,7 +22,7 @@ from leaderboard.strengths import by_strength
 from leaderboard.table import leaderboard
 
 from .console import Results, names, out, told
-from .drawing import FONT, SIGNED, SIZE, Colours, Dpi, Font, FontSize, Out, Width, style_of
+from .drawing import SIGNED, USUAL, Look, Out, SignedLook
 
 RESULTS = Path("results")
 Tasks = Annotated[str, typer.Option(help="Only these, comma-separated.")]
@@ -36,13 +36,10 @@ def pareto(
     results: Results = RESULTS,
     tasks: Tasks = "",
     family: Families = "overall",
-    width: Width = None,
-    font: Font = FONT,
-    font_size: FontSize = SIZE,
-    dpi: Dpi = 150,
+    look: Look = USUAL,
 ) -> None:
     """Draw quality against cost: mean ranks and times, and the front of those that none is cheaper and better than."""
-    style = style_of(out_file, width, font, font_size, dpi)
+    style = look.style()
     with told():
         _drawn(draw_pareto(standings(record.load(results), names(tasks)), names(family) or [], out_file, style))
 
@@ -52,13 +49,10 @@ def ranks(
     results: Results = RESULTS,
     tasks: Tasks = "",
     family: Families = "",
-    width: Width = None,
-    font: Font = FONT,
-    font_size: FontSize = SIZE,
-    dpi: Dpi = 150,
+    look: Look = USUAL,
 ) -> None:
     """Draw mean ranks with their intervals, a panel a family, and letters for who cannot be told apart."""
-    style = style_of(out_file, width, font, font_size, dpi)
+    style = look.style()
     with told():
         _drawn(draw_ranks(standings(record.load(results), names(tasks)), names(family) or [], out_file, style))
 
@@ -71,13 +65,10 @@ def cd(
     over: Annotated[
         Over, typer.Option(help="What the bars' tests count: samples of these tasks, or tasks.")
     ] = "samples",
-    width: Width = None,
-    font: Font = FONT,
-    font_size: FontSize = SIZE,
-    dpi: Dpi = 150,
+    look: Look = USUAL,
 ) -> None:
     """Draw critical-difference diagrams of a results folder: mean ranks, and who cannot be told apart."""
-    style = style_of(out_file, width, font, font_size, dpi)
+    style = look.style()
     with told():
         _drawn(diagrams(standings(record.load(results), names(tasks)), names(family) or [], out_file, style, over))
 
@@ -88,13 +79,10 @@ def strengths(
     tasks: Tasks = "",
     metrics: Metrics = "",
     explainers: Explainers = "",
-    width: Width = None,
-    font: Font = FONT,
-    font_size: FontSize = SIZE,
-    dpi: Dpi = 150,
+    look: Look = USUAL,
 ) -> None:
     """Draw robustness by strength, mild to strong, with bands: a panel a task and kind of change."""
-    style = style_of(out_file, width, font, font_size, dpi)
+    style = look.style()
     with told():
         records = record.load(results)
         found = standings(records, names(tasks))
@@ -110,13 +98,10 @@ def curves(
     tasks: Tasks = "",
     metrics: Metrics = "",
     explainers: Explainers = "",
-    width: Width = None,
-    font: Font = FONT,
-    font_size: FontSize = SIZE,
-    dpi: Dpi = 150,
+    look: Look = USUAL,
 ) -> None:
     """Draw the curves of removal that --save-attributions kept, with bands: a panel a task and metric."""
-    style = style_of(out_file, width, font, font_size, dpi)
+    style = look.style()
     with told():
         records = record.load(results)
         found = standings(records, names(tasks))
@@ -133,14 +118,10 @@ def agreement(
     tasks: Tasks = "",
     family: Annotated[str, typer.Option(help="Only these families of metrics, comma-separated.")] = "",
     by_family: Annotated[bool, typer.Option("--by-family", help="A matrix a family, not one of all metrics.")] = False,
-    width: Width = None,
-    font: Font = FONT,
-    font_size: FontSize = SIZE,
-    colours: Colours = SIGNED,
-    dpi: Dpi = 150,
+    look: SignedLook = SIGNED,
 ) -> None:
     """Draw how far metrics agree on the order of the explainers: Kendall's tau, the mean over the tasks."""
-    style = style_of(out_file, width, font, font_size, dpi, colours)
+    style = look.style()
     with told():
         table = leaderboard(record.load(results), names(tasks), names(family))
         parts = table.groupby("category", sort=True, observed=True) if by_family else [("", table)]

@@ -13,6 +13,8 @@ from leaderboard.report.comparison_html import comparison_html
 
 from ..errors import UserError
 from .console import Results, err, names, out, told
+from .drawing import SignedLook, checked
+from .options import unfolded
 
 FORMATS: dict[str, Literal["text", "markdown", "csv", "latex", "html"]] = {
     ".txt": "text",
@@ -22,7 +24,10 @@ FORMATS: dict[str, Literal["text", "markdown", "csv", "latex", "html"]] = {
     ".html": "html",
 }
 
+COARSE = SignedLook(dpi=110)
 
+
+@unfolded
 def compare(
     explainers: Annotated[list[str], typer.Argument(help="Two names or more, controls too.")],
     results: Results = Path("results"),
@@ -32,7 +37,9 @@ def compare(
     details: Annotated[bool, typer.Option("--details/--no-details", help="Every task and metric.")] = True,
     pictures: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Draw the samples on which they disagree most: .png, .pdf or .svg."),
+        typer.Option(
+            metavar="FILE", callback=checked, help="Draw the samples on which they disagree most: .png, .pdf or .svg."
+        ),
     ] = None,
     format: Annotated[
         Literal["text", "markdown", "csv", "latex", "html"] | None,
@@ -41,10 +48,10 @@ def compare(
     out_file: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Write it there: .txt, .md, .csv, .tex or .html.")
     ] = None,
+    look: SignedLook = COARSE,
 ) -> None:
     """Compare explainers in a results folder: which is better at what, and is that more than chance?"""
-    if pictures is not None and pictures.suffix not in (".png", ".pdf", ".svg"):
-        raise UserError(f"--pictures {pictures}: give it the ending .png, .pdf or .svg")
+    style = look.style()
     chosen = format or _format_of(out_file)
     if chosen == "html" and out_file is None:
         raise UserError("--format html: say where to write the page, --out FILE.html")
@@ -60,7 +67,7 @@ def compare(
                 text = render_comparison(found, chosen, details=details)
             _give(text, out_file)
         if pictures is not None:
-            disagreement_sheet(results, found.disagreements, explainers, pictures)
+            disagreement_sheet(results, found.disagreements, explainers, pictures, style)
             err.print(f"Drawn: {pictures} ({len(found.disagreements)} rows)", soft_wrap=True)
 
 

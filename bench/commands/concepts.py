@@ -30,9 +30,14 @@ from ..concepts import (
 )
 from ..errors import UserError
 from .console import Data, Device, Plugins, names, out, progress_bar, told, use_data
+from .drawing import SignedLook, checked
+from .options import unfolded
 from .skipping import SkipUnreadable, skipped_lines, skipping
 
+COARSE = SignedLook(dpi=100)
 
+
+@unfolded
 def concepts(
     name: Annotated[str, typer.Argument(help="The task whose network is looked into.")],
     class_name: Annotated[
@@ -45,20 +50,21 @@ def concepts(
     n_patches: Annotated[int, typer.Option("--patches", min=1, help="Training patches of each channel.")] = 6,
     images: Annotated[int, typer.Option(min=1, help="Training images to look through.")] = 200,
     out_file: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Where to draw them: .png, .pdf or .svg.")
+        Path | None,
+        typer.Option("--out", metavar="FILE", callback=checked, help="Where to draw them: .png, .pdf or .svg."),
     ] = None,
     device: Device = "auto",
     data: Data = None,
     plugins: Plugins = None,
     skip_unreadable: SkipUnreadable = False,
+    look: SignedLook = COARSE,
 ) -> None:
     """List the concepts that decisions for a class rest on, and draw the training patches in which they are strongest.
 
     A concept is a channel of a layer; its relevance is what goes back through it (concept relevance propagation).
     """
+    style = look.style()
     use_data(data)
-    if out_file is not None and out_file.suffix not in (".png", ".pdf", ".svg"):
-        raise UserError(f"--out {out_file}: give it the ending .png, .pdf or .svg")
     place = environment.device_of(device)
     task = skipping(_task(name, plugins), skip_unreadable)
     with told(), progress_bar() as bar:
@@ -72,7 +78,7 @@ def concepts(
         if out_file is not None:
             heads = {layer: f"{kind}: {layer}" if kind != layer else layer for layer, kind in where.items()}
             drawings = [drawn(model, found, concept, heads[layer]) for layer in rows for concept in rows[layer]]
-            concept_sheet(drawings, _title(name, found), out_file)
+            concept_sheet(drawings, _title(name, found), out_file, style)
     out.print(escape(_title(name, found)), soft_wrap=True, highlight=False)
     out.print(_table(rows, where, len(found.inputs)))
     for line in skipped_lines(name, task, ["train"]):

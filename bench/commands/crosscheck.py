@@ -1,7 +1,7 @@
 """`bench crosscheck`: are our numbers those of Quantus where the definitions are the same?"""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated
@@ -9,9 +9,10 @@ from typing import Annotated
 import pandas as pd
 import torch
 import typer
-from rich import box
+from rich.console import Group, RenderableType
 from rich.markup import escape
-from rich.table import Table
+from rich.padding import Padding
+from rich.text import Text
 
 from explainers.base import Explainer
 from metrics.base import Decisions, Explanation
@@ -166,14 +167,41 @@ def _not_compared(found: Catalog) -> pd.DataFrame:
     )
 
 
-def _shown(rows: pd.DataFrame) -> Table:
-    shown = Table(title="Ours against Quantus", box=box.SIMPLE_HEAD, title_justify="left")
-    for column in rows.columns:
-        number = column in _FORMATS
-        shown.add_column(column, justify="right" if number else "left", overflow="fold", no_wrap=number)
-    for row in _texts(rows):
-        shown.add_row(*(escape(text) for text in row))
-    return shown
+_HEADS = {
+    "metric": "metric",
+    "n": "n",
+    "largest difference": "difference",
+    "Spearman": "Spearman",
+    "seconds": "seconds",
+    "Quantus's seconds": "Quantus",
+}
+"""Column -> its heading on a terminal, where all stand side by side in 80 letters; the other columns go beneath."""
+
+
+def _shown(rows: pd.DataFrame) -> Group:
+    """A line of numbers a pair, and beneath it, over the whole width, what was compared and the verdict."""
+    texts = [dict(zip(rows.columns, row, strict=True)) for row in _texts(rows)]
+    widths = {column: max(len(head), *(len(row[column]) for row in texts)) for column, head in _HEADS.items()}
+    lines: list[RenderableType] = [Text("Ours against Quantus", style="bold"), Text(_line(_HEADS, widths), style="dim")]
+    for row in texts:
+        lines += [Text(_line(row, widths))] if row["metric"] else []
+        lines.append(Padding(_beneath(row), (0, 0, 0, 2)))
+    return Group(*lines)
+
+
+def _line(row: Mapping[str, str], widths: Mapping[str, int]) -> str:
+    name, *numbers = (
+        row[column].ljust(width) if column == "metric" else row[column].rjust(width) for column, width in widths.items()
+    )
+    return "  ".join([name, *numbers])
+
+
+def _beneath(row: Mapping[str, str]) -> Text:
+    fine = row["verdict"] == "equal"
+    told = Text(f"{row['Quantus']} · ", style="dim").append(
+        row["verdict"], style="not dim" if fine else "not dim yellow"
+    )
+    return told.append(f" · {row['settings']}") if row["settings"] else told
 
 
 _FORMATS = {

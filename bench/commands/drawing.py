@@ -1,7 +1,8 @@
 """What the commands that draw share: where to, and how it looks."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,29 +11,54 @@ from leaderboard.style import DIVERGING, FONT_SIZE, FORMATS, Style
 from ..errors import UserError
 from .console import told
 
-Out = Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to draw it: .png, .pdf or .svg.")]
-Width = Annotated[
-    float | None,
-    typer.Option("--width", metavar="MM", min=20, max=1000, help="Of the picture: 85 fits a column, 180 a page."),
-]
-Font = Annotated[str, typer.Option("--font", metavar="FAMILY", help="That is installed.")]
-FontSize = Annotated[float, typer.Option("--font-size", metavar="POINTS", min=3, max=30)]
-Colours = Annotated[
-    str,
-    typer.Option("--colours", "--cmap", metavar="NAME", help="Of what has a sign: one of matplotlib's diverging maps."),
-]
-Dpi = Annotated[int, typer.Option("--dpi", min=30, max=1200, help="Dots an inch, for .png.")]
 
-FONT, SIZE, SIGNED = "DejaVu Sans", FONT_SIZE, DIVERGING
-
-
-def style_of(path: Path, width: float | None, font: str, font_size: float, dpi: int, colours: str = SIGNED) -> Style:
-    """What the options ask for.
+def checked(param: typer.CallbackParam, path: Path | None) -> Path | None:
+    """The callback of an option that names a picture.
 
     Raises:
-        UserError: the suffix is no format, or there is no such font or colour map.
+        UserError: the suffix is no format.
     """
-    if path.suffix not in FORMATS:
-        raise UserError(f"--out {path}: give it the ending .png, .pdf or .svg")
-    with told():
-        return Style(width, font, font_size, colours, dpi)
+    if path is not None and path.suffix not in FORMATS:
+        raise UserError(f"{param.opts[0]} {path}: give it the ending .png, .pdf or .svg")
+    return path
+
+
+Out = Annotated[
+    Path, typer.Option("--out", metavar="FILE", callback=checked, help="Where to draw it: .png, .pdf or .svg.")
+]
+
+
+def _option(*names: str, **settings: Any) -> Any:
+    return typer.Option(*names, rich_help_panel="Look of the picture", **settings)
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a picture looks."""
+
+    width: Annotated[
+        float | None, _option("--width", metavar="MM", min=20, max=1000, help="85 fits a column, 180 a page.")
+    ] = None
+    font: Annotated[str, _option("--font", metavar="FAMILY", help="That is installed.")] = "DejaVu Sans"
+    font_size: Annotated[float, _option("--font-size", metavar="POINTS", min=3, max=30)] = FONT_SIZE
+    dpi: Annotated[int, _option("--dpi", min=30, max=1200, help="Dots an inch, for .png.")] = 150
+
+    def style(self) -> Style:
+        """
+        Raises:
+            UserError: there is no such font or colour map.
+        """
+        with told():
+            return Style(**vars(self))
+
+
+@dataclass(frozen=True)
+class SignedLook(Look):
+    """How a picture of what has a sign looks."""
+
+    colours: Annotated[
+        str, _option("--colours", "--cmap", metavar="NAME", help="For or against: one of matplotlib's diverging maps.")
+    ] = DIVERGING
+
+
+USUAL, SIGNED = Look(), SignedLook()

@@ -23,11 +23,14 @@ from ..catalog import catalog, select
 from ..errors import UserError
 from ..evaluation import Report, report, write
 from .console import Data, Device, Plugins, out, progress_bar, told, use_data
+from .drawing import USUAL, Look
+from .options import unfolded
 from .skipping import SkipUnreadable, skipped_lines, skipping
 
 Part = Literal["heldout", "validation", "train"]
 
 
+@unfolded
 def evaluate(
     name: Annotated[str, typer.Argument(help="The task whose network is to be evaluated.")],
     part: Annotated[Part, typer.Option(help="On which samples. Those that are explained are held out.")] = "heldout",
@@ -40,11 +43,13 @@ def evaluate(
     data: Data = None,
     plugins: Plugins = None,
     skip_unreadable: SkipUnreadable = False,
+    look: Look = USUAL,
 ) -> None:
     """Evaluate a task's network: scores, confusion, ROC curves, calibration, learning curves and t-SNE.
 
     Every table is written as CSV, every picture as PNG and PDF.
     """
+    style = look.style()
     use_data(data)
     place = environment.device_of(device)
     task = skipping(_task(name, plugins), skip_unreadable)
@@ -58,10 +63,10 @@ def evaluate(
         chosen = _chosen(len(candidates), samples, part)
         predictions = _predictions(model.to(place), candidates, len(task.classes()), batch_size, place, chosen)
         history = read_metadata(task.checkpoint()).get("history") if isinstance(task, Trainable) else None
-        found = report(predictions, task.classes(), history, name, f"{_in_words(part)}, n = {len(chosen)}")
+        found = report(predictions, task.classes(), history, name, f"{_in_words(part)}, n = {len(chosen)}", style)
         about = {"task": name, "settings": repr(task), "part": part, "samples": len(chosen), "of": len(candidates)}
         about |= {"weights": fingerprint, "device": str(place), "versions": environment.versions()}
-        write(found, about, folder)
+        write(found, about, folder, style)
     out.print(evaluation_table(found.evaluation, _in_words(part)))
     notes = [*found.notes, *skipped_lines(name, task, [part])]
     for line in [_calibration_line(found), *notes, f"written to {folder}"]:

@@ -19,31 +19,33 @@ from ..maps import map_rows
 from ..runner import Settings
 from . import charts
 from .console import Data, Device, Patterns, Plugins, err, out, progress_bar, told, use_data
-from .drawing import FONT, SIGNED, SIZE, Colours, Dpi, Font, FontSize, Out, Width, style_of
+from .drawing import SIGNED, Look, Out, SignedLook
+from .options import unfolded
 
 figure = typer.Typer(
     help="Draw sheets of images and heat maps, and charts of results, for papers.", no_args_is_help=True
 )
+
+PIXEL_FOR_PIXEL = Look(dpi=100)
+"""Phantoms are so in a sheet of the usual width."""
 
 Columns = Annotated[int, typer.Option(min=1, help="Images in a row.")]
 Masks = Annotated[bool, typer.Option("--masks/--no-masks", help="Outline evidence and shortcut.")]
 
 
 @figure.command()
+@unfolded
 def samples(
     out_file: Out,
     tasks: Annotated[str, typer.Option(help="Names or * patterns, comma-separated.")] = "phantom*",
     columns: Columns = 8,
     masks: Masks = True,
-    width: Width = None,
-    font: Font = FONT,
-    font_size: FontSize = SIZE,
-    dpi: Dpi = 100,
+    look: Look = PIXEL_FOR_PIXEL,
     data: Data = None,
     plugins: Plugins = None,
 ) -> None:
     """Draw the first samples of tasks: a row a task, in the order in which they are explained."""
-    style = style_of(out_file, width, font, font_size, dpi)
+    style = look.style()
     use_data(data)
     rows = []
     for name, task in select(catalog(plugins or ()).tasks, tasks, "task").items():
@@ -56,19 +58,17 @@ def samples(
 
 
 @figure.command()
+@unfolded
 def phantoms(
     out_file: Out,
     columns: Columns = 8,
     masks: Masks = True,
-    width: Width = None,
-    font: Font = FONT,
-    font_size: FontSize = SIZE,
-    dpi: Dpi = 100,
+    look: Look = PIXEL_FOR_PIXEL,
     data: Data = None,
     plugins: Plugins = None,
 ) -> None:
     """Draw every set of phantoms class by class, and beneath it the real images that it imitates, if they are here."""
-    style = style_of(out_file, width, font, font_size, dpi)
+    style = look.style()
     use_data(data)
     with told():
         rows = list(phantom_rows(catalog(plugins or ()).tasks, columns, masks))
@@ -76,6 +76,7 @@ def phantoms(
 
 
 @figure.command()
+@unfolded
 def grid(
     out_file: Out,
     tasks: Annotated[str, typer.Option(help="Names or * patterns, comma-separated.")],
@@ -85,16 +86,12 @@ def grid(
     ] = "",
     samples: Annotated[int, typer.Option(min=1, help="Images of each task: the first ones.")] = 6,
     device: Device = "auto",
-    width: Width = None,
-    font: Font = FONT,
-    font_size: FontSize = SIZE,
-    colours: Colours = SIGNED,
-    dpi: Dpi = 150,
+    look: SignedLook = SIGNED,
     data: Data = None,
     plugins: Plugins = None,
 ) -> None:
     """Draw heat maps: a row an explainer, a column an image, task beneath task."""
-    style = style_of(out_file, width, font, font_size, dpi, colours)
+    style = look.style()
     use_data(data)
     environment.compute_exactly()
     found = catalog(plugins or ())
@@ -120,7 +117,7 @@ def grid(
 
 
 for chart in (charts.cd, charts.pareto, charts.ranks, charts.strengths, charts.curves, charts.agreement):
-    figure.command()(chart)
+    figure.command()(unfolded(chart))
 
 
 def _augmentations(found: Catalog, patterns: str) -> dict[str, RankCorrelation]:

@@ -14,14 +14,14 @@ from leaderboard.agreement import family_agreements
 from leaderboard.charts.agreement import draw_agreement
 from leaderboard.reliability import FINE, RETESTS, reliability
 
-from .. import environment
-from ..catalog import Catalog, catalog, family, select, select_standard
+from ..catalog import Catalog, family, select, select_standard
 from ..errors import UserError
 from ..reliability import CONTROLS, USUAL, Condition, conditions, trials
-from ..runner import Settings
 from ..summary import Summary
-from .console import Data, Device, Patterns, Plugins, Results, out, told, use_data
-from .running import run_all
+from .console import Patterns, out, told
+from .drawing import SIGNED, SignedLook, checked
+from .options import unfolded
+from .running import AS_USUAL, Running, run_all
 
 TASKS = (
     "phantom_brain_mri_vgg16,phantom_chest_xray_pneumonia_cnn,phantom_covid19_radiography_resnet18,"
@@ -39,6 +39,7 @@ LEGEND = (
 )
 
 
+@unfolded
 def metrics(
     ask: Annotated[
         bool, typer.Option("--reliability", help="Ask of each metric whether it is to be relied on.")
@@ -47,38 +48,37 @@ def metrics(
     explainers: Patterns = "",
     chosen_metrics: Annotated[str, typer.Option("--metrics", help="Names or * patterns, comma-separated.")] = "",
     samples: Annotated[int, typer.Option(min=1, help="At most so many samples of each task.")] = 8,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images explained at a time.")] = 16,
-    device: Device = "auto",
-    seed: Annotated[int, typer.Option(help="Of all that is random.")] = 0,
-    results: Results = Path("results"),
+    how: Running = AS_USUAL,
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Also the table, unrounded.")] = None,
     figure: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Also the agreement between metrics, drawn: .png, .pdf or .svg.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", callback=checked, help="Also the agreement between metrics, drawn: .png, .pdf or .svg."
+        ),
     ] = None,
-    data: Data = None,
-    plugins: Plugins = None,
+    look: SignedLook = SIGNED,
 ) -> None:
     """Say of metrics whether they rank controls last, tell a trained network, repeat themselves, and agree."""
     if not ask:
         raise UserError("say what to ask of the metrics: --reliability; `bench list metrics` shows what there is")
-    if figure is not None and figure.suffix not in (".png", ".pdf", ".svg"):
-        raise UserError(f"--figure {figure}: give it the ending .png, .pdf or .svg")
-    use_data(data)
-    found = catalog(plugins or ())
+    style, found = look.style(), how.catalog()
     wanted = Catalog(
         tasks=select(found.tasks, tasks, "task"),
         explainers=select_standard(found.explainers, explainers, "explainer"),
         metrics=select_standard(found.metrics, chosen_metrics, "metric"),
     )
     controls = {name: explainer for name, explainer in found.explainers.items() if family(explainer) == CONTROLS}
-    settings = Settings(results, environment.device_of(device), samples, batch_size, seed)
-    runs = conditions(wanted, settings, controls)
+    runs = conditions(wanted, how.settings(samples), controls)
     summaries = {run.name: run_all(run.chosen, run.settings, f"{run.name} · ") for run in runs}
-    _tell(runs, summaries, csv, figure)
+    matrices = _tell(runs, summaries, csv)
+    if figure is not None:
+        with told():
+            out.print(f"Drawn: {draw_agreement(matrices, figure, style)}", soft_wrap=True)
     raise typer.Exit(1 if any(summary.failures for summary in summaries.values()) else 0)
 
 
-def _tell(runs: list[Condition], summaries: Mapping[str, Summary], csv: Path | None, figure: Path | None) -> None:
+def _tell(runs: list[Condition], summaries: Mapping[str, Summary], csv: Path | None) -> dict[str, pd.DataFrame]:
+    """Prints all; the agreement of the metrics of each family."""
     ran = summaries[USUAL].ran
     for name, reason in summaries[USUAL].unavailable.items():
         out.print(escape(f"Skipped {name}: {reason}"), soft_wrap=True, highlight=False)
@@ -101,12 +101,11 @@ def _tell(runs: list[Condition], summaries: Mapping[str, Summary], csv: Path | N
             csv.parent.mkdir(parents=True, exist_ok=True)
             table.to_csv(csv, index=False)
             out.print(f"Written: {csv}", soft_wrap=True)
-        if figure is not None:
-            out.print(f"Drawn: {draw_agreement(matrices, figure)}", soft_wrap=True)
     for run, summary in summaries.items():
         for (task, reason), struck in summary.failures.items():
             line = f"FAILED ({run}) {task}, {', '.join(struck)}: {reason}"
             out.print(escape(line), soft_wrap=True, highlight=False)
+    return matrices
 
 
 def _table(table: pd.DataFrame) -> Table:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib import rcParams
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -116,9 +117,18 @@ def legend(
         )
         for name, look in appearance.items()
     ]
+    beneath(figure, handles)
+
+
+def beneath(figure: Figure, handles: Sequence[Artist]) -> None:
+    """What these mean, beneath all panels, as many in a row as have room."""
     longest = max(len(str(handle.get_label())) for handle in handles)
-    letters = figure.get_figwidth() * 72 / (_LETTER * rcParams["font.size"])
-    figure.legend(handles=handles, loc="outside lower center", ncols=max(1, int(letters / (longest + 7))))
+    figure.legend(handles=handles, loc="outside lower center", ncols=max(1, letters(figure) // (longest + 7)))
+
+
+def letters(figure: Figure) -> int:
+    """How many have room across the figure, at the size of the font."""
+    return int(figure.get_figwidth() * 72 / (_LETTER * rcParams["font.size"]))
 
 
 def interval(values: Array) -> Array:

@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..record import SAMPLES, Record, Results, Status, read, read_samples, records, whole
+from ..record import HUMAN, SAMPLES, Record, Results, Status, read, read_samples, records, whole
 from ..table import CONTROLS, leaderboard
 
 SUFFIXES = (".csv", ".parquet", ".json")
@@ -27,6 +27,7 @@ UNDEFINED = "undefined"
 SCORES: Mapping[str, str] = {
     "task": "the task's public name",
     "sample": "the sample's id, unique within its task; missing where a task failed before it had samples",
+    "patient": "whose image it is; missing where nobody knows. Samples of one patient are not independent",
     "label": "the true class; of a multi-label task all that are there, joined by ' | '; 'unknown' where nobody knows",
     "prediction": "the class that the network predicts; of a multi-label task all that it says are there",
     "outcome": "true positive, false positive, true negative, false negative or unknown",
@@ -35,7 +36,7 @@ SCORES: Mapping[str, str] = {
     "mask_area": "share of the image that the mask of the evidence covers, in [0, 1]; missing where no mask is known",
     "explainer": "the explainer's public name",
     "family": "the explainer's family: cam, gradient, lrp, …",
-    "control": "whether the explainer is a control, which knows nothing of the network",
+    "control": "whether the explainer is a control, which knows nothing of the network, or human, a second reader",
     "zero_map": "whether the map is 0 everywhere; false also where there is no map",
     "metric": "the metric's public name",
     "category": "the metric's family: faithfulness, localization, …",
@@ -60,7 +61,7 @@ MEANS: Mapping[str, str] = {
     "tasks; missing: nobody knows, or a runtime",
     "explainer": "the explainer's public name",
     "family": "the explainer's family",
-    "control": "whether the explainer is a control: compared with, not ranked",
+    "control": "whether the explainer is a control, or human, a second reader: compared with, not ranked",
     "n": "samples that count",
     "n_undefined": "samples that the metric is not defined for",
     "n_zero_maps": "samples whose map is 0 everywhere",
@@ -75,7 +76,7 @@ MEANS: Mapping[str, str] = {
 }
 """The columns of `means_table`, in their order, and what they hold."""
 
-_FACTS = ["label", "prediction", "outcome", "target", "probability", "mask_area"]
+_FACTS = ["patient", "label", "prediction", "outcome", "target", "probability", "mask_area"]
 _NUMBERS = ["probability", "mask_area", "score"]
 _ROWS_AT_ONCE = 10_000
 
@@ -105,8 +106,8 @@ def scores_table(results: Path) -> pd.DataFrame:
     undefined = (table.status == Status.SCORED) & ~np.isfinite(table.score)
     table["status"] = table.status.mask(undefined, UNDEFINED)
     table = table.drop_duplicates(key, keep="last").sort_values(key, ignore_index=True)[list(SCORES)]
-    kinds = {name: "category" for name in SCORES if table[name].dtype != bool and name not in _NUMBERS}
-    return table.astype(kinds)
+    texts = [name for name in SCORES if table[name].dtype != bool and name not in _NUMBERS]
+    return table.assign(**{name: _categorical(table[name]) for name in texts})
 
 
 def means_table(results: Results) -> pd.DataFrame:
@@ -163,7 +164,7 @@ def _head(record: Record) -> dict[str, Any]:
         "shard": record.shard,
         "explainer": record.explainer,
         "family": record.family,
-        "control": record.family == CONTROLS,
+        "control": record.family in (CONTROLS, HUMAN),
         "device": record.provenance.get("device", ""),
     }
 
@@ -176,6 +177,12 @@ def _rows(record: Record) -> pd.DataFrame:
     rows = pd.DataFrame([*scored.itertuples(index=False, name=None), *empty], columns=["sample", "metric", "score"])
     zero_maps = json.loads(record.origin.get("all_zero", "[]"))
     return rows.astype({"sample": object, "score": float}).assign(zero_map=rows["sample"].isin(zero_maps))
+
+
+def _categorical(column: pd.Series) -> pd.Series:
+    """Categories of text, also where nothing is known: numbers that are missing would not come back as text."""
+    found = column.astype("category")
+    return found if len(found.cat.categories) else found.cat.set_categories(pd.Index([], dtype=str))
 
 
 def _samples(results: Path) -> pd.DataFrame:

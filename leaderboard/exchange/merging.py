@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..record import SAMPLES, Cell, Record, Status, path_of, read, read_samples, records, write, write_samples
+from ..record import HUMAN, SAMPLES, Cell, Record, Status, path_of, read, read_samples, records, write, write_samples
 from ..table import COSTS
 from .tolerance import deviations
 
@@ -259,6 +259,8 @@ class _Merging:
         if not frames:
             return
         rows = pd.concat(frames, ignore_index=True)
+        if "patient" in rows:  # a folder of an older version does not tell it
+            rows["patient"] = rows.groupby("sample", sort=False).patient.transform("first")
         if moved := _moved(rows):
             self.merged.notes.append(
                 f"{task}: another class is explained in another folder, of {len(moved)} samples of shard {shard}, "
@@ -275,14 +277,15 @@ def _facts(record: Record) -> Iterator[_Fact]:
         scope = scopes.get(key, of_record)
         what = "settings" if key in ("task", "explainer") else key
         yield _Fact(what, ", ".join(scope[:2]), (key, *scope), value)
+    data = "data" if record.family != HUMAN else "second reading"
     for sample, content in record.samples.items():
-        yield _Fact(f"data of sample {sample}", record.task, ("data", record.task, sample), content)
+        yield _Fact(f"{data} of sample {sample}", record.task, (data, record.task, sample), content)
 
 
 def _data_once(wrong: Sequence[_Fact]) -> Iterator[_Fact]:
     """Samples whose data differ, hundreds perhaps, as one."""
-    data = [fact for fact in wrong if fact.key[0] == "data"]
-    yield from (fact for fact in wrong if fact.key[0] != "data")
+    data = [fact for fact in wrong if fact.key[0] in ("data", "second reading")]
+    yield from (fact for fact in wrong if fact not in data)
     if data:
         others = f" and {len(data) - 1} others" if len(data) > 1 else ""
         yield replace(data[0], what=f"{data[0].what}{others}")

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.colors import Colormap
 
 from ..comparison import Disagreement
 from ..style import Style
@@ -11,7 +12,13 @@ from .figures import INPUTS, map_tile
 from .sheets import EVIDENCE, Row, Tile, sheet
 
 
-def disagreement_sheet(folder: Path, found: Sequence[Disagreement], explainers: Sequence[str], path: Path) -> Path:
+def disagreement_sheet(
+    folder: Path,
+    found: Sequence[Disagreement],
+    explainers: Sequence[str],
+    path: Path,
+    style: Style | None = None,
+) -> Path:
     """Draw the samples with their maps, a row each, as `figures.grid` does: maps that were kept beside the records.
 
     Args:
@@ -19,6 +26,7 @@ def disagreement_sheet(folder: Path, found: Sequence[Disagreement], explainers: 
         found: The samples.
         explainers: Whose maps are drawn, in this order.
         path: Where to write it; .png, .pdf or .svg by its suffix. Missing folders are made.
+        style: The look; its usual one with 110 dots an inch.
 
     Returns:
         The path.
@@ -28,11 +36,12 @@ def disagreement_sheet(folder: Path, found: Sequence[Disagreement], explainers: 
     """
     if not found:
         raise ValueError("the explainers do not disagree on any sample: there is nothing to draw")
-    rows = [_row(folder, one, explainers) for one in found]
-    return sheet(rows, path, headings=("image", *explainers), signed=True, cell=1.5, style=Style(dpi=110))
+    style = style or Style(dpi=110)
+    rows = [_row(folder, one, explainers, style.signed) for one in found]
+    return sheet(rows, path, headings=("image", *explainers), signed=True, cell=1.5, style=style)
 
 
-def _row(folder: Path, one: Disagreement, explainers: Sequence[str]) -> Row:
+def _row(folder: Path, one: Disagreement, explainers: Sequence[str], colours: Colormap) -> Row:
     for inputs in _inputs(folder, one.task):
         with np.load(inputs) as file:
             ids = file["ids"].tolist()
@@ -42,7 +51,8 @@ def _row(folder: Path, one: Disagreement, explainers: Sequence[str]) -> Row:
             image, caption = file["inputs"][at] / 255, str(file["captions"][at])
             outlines = {EVIDENCE: file["masks"][at, 0]} if "masks" in file else {}
         maps = [_map(inputs, name, one.sample) for name in explainers]
-        tiles = [Tile(image, one.sample, outlines), *(map_tile(attribution, image, outlines) for attribution in maps)]
+        drawn = [map_tile(attribution, image, outlines, "", colours) for attribution in maps]
+        tiles = [Tile(image, one.sample, outlines), *drawn]
         return Row(f"{one.winner} ahead\n{caption}\n{one.task}", tiles)
     raise ValueError(_advice(f"the maps of {one.sample} ({one.task}) were not kept"))
 

@@ -30,7 +30,7 @@ _LEAST_CELL = 0.2
 """Below it nothing is seen, inches."""
 _BAR = 1.6
 """Width of the colours of maps, inches."""
-_SMALL = 5.5 / 7
+SMALL = 5.5 / 7
 """Size of captions over that of titles."""
 _SIDE = 0.96
 """Of a picture, over the distance of pictures: at 100 dots an inch a phantom of 96 pixels is drawn pixel for pixel."""
@@ -106,7 +106,7 @@ def sheet(
         figure = Figure(figsize=(width, height))
         _fill(figure, rows, captions, heights, cell, names, style)
         if signed:
-            _draw_scale(figure, width, height, style, above=_LEGEND * scale * (lines - 1))
+            draw_scale(figure, style, above=_LEGEND * scale * (lines - 1))
         if legend:
             handles = [Line2D([], [], color=colour, label=meaning) for colour, meaning in legend.items()]
             figure.legend(
@@ -141,7 +141,7 @@ def _fill(
         for column, (tile, text) in enumerate(zip(row.tiles, texts, strict=True)):
             left, side = left_of_all + column * cell, _SIDE * cell
             place = (left / width, (foot + beneath) / height, side / width, side / height)
-            _draw(figure.add_axes(place), tile, text, _SMALL * style.font_size)
+            _draw(figure.add_axes(place), tile, text, SMALL * style.font_size)
 
 
 def bare(axis: Axes) -> None:
@@ -204,15 +204,16 @@ def _foot_lines(width: float, legend: Mapping[str, str], signed: bool, scale: fl
     return int(signed) + int(bool(legend)) if width < beside * scale else int(signed or bool(legend))
 
 
-def _draw_scale(figure: Figure, width: float, height: float, style: Style, above: float) -> None:
+def draw_scale(figure: Figure, style: Style, above: float = 0) -> None:
     """The colours of maps and what they say, at the foot of the sheet, so much above its end (inches)."""
     scale = style.scale
+    width, height = figure.get_size_inches()
     left, foot = (_TITLE + 0.4) * scale, 0.17 * scale + above
     room = min(_BAR * scale, width - left - 0.4 * scale)
     axis = figure.add_axes((left / width, foot / height, room / width, 0.07 * scale / height))
     bar = figure.colorbar(
         ScalarMappable(Normalize(-1, 1), style.signed), cax=axis, orientation="horizontal", ticks=[-1, 0, 1]
     )
-    axis.set_xticklabels(["against", "0", "for the class"], fontsize=_SMALL * style.font_size)
+    axis.set_xticklabels(["against", "0", "for the class"], fontsize=SMALL * style.font_size)
     axis.tick_params(length=2, pad=1)
     bar.outline.set_linewidth(0.4)

@@ -25,7 +25,7 @@ from ..removal import Curve, removal_curves
 from ..standings import Standings, standings
 from ..summary import Summary
 from ..table import leaderboard
-from ..text.layout import LEGEND, of_samples
+from ..text.layout import LEGEND, kind, of_samples
 from . import plots
 from .gallery import Exhibit, exhibits, legend
 from .page import environment, inline, part, policy
@@ -180,7 +180,7 @@ def _word(row: Mapping[Any, Any]) -> str:
     if row["status"] != Status.SCORED:
         return str(row["status"])
     if row["control"]:
-        return "control"
+        return kind(str(row["explainer"]))
     words = ["among the best"] if row["best"] else []
     if not pd.isna(row["beats_controls"]) and not row["beats_controls"]:
         words.append("not above every control")

@@ -8,7 +8,7 @@ import pandas as pd
 
 from ..standings import Standings
 from ..summary import Summary, SummaryCell
-from ..text.layout import Block, Cell, blocks, cells
+from ..text.layout import Block, Cell, blocks, cells, kind
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,11 @@ class Line:
 
     name: str
     entries: Sequence[Entry]
+
+    @property
+    def kind(self) -> str:
+        """Of one that is not ranked."""
+        return kind(self.name)
 
 
 @dataclass(frozen=True)

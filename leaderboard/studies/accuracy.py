@@ -14,16 +14,21 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from scipy import stats
 
+from ..charts.marks import panels, per_row
 from ..record import Results
 from ..signed_rank import compare
 from ..statistics import LEVEL, holm, intervals, resample_counts
-from ..style import COLOURS
+from ..style import COLOURS, CONTROL, Style
 from ..units import means_of_units, units_of
-from .page import STYLE, Page, each, interval, listed, named, p_cell, paper, shortened, signed, value
+from .page import Page, each, interval, listed, named, p_cell, shortened, signed, value
 from .scores import column, of_task, samples_of, who
+
+_LEAST, _HEIGHT = 1.5, 1.6
+"""Width and height of a panel, inches."""
 
 N_EXACT = 8
 """Up to so many networks the test of the correlation tries every order."""
@@ -329,31 +334,33 @@ def _beneath(low: float, high: float, n_digits: int) -> str:
     return "\n" + f"{low:.{n_digits}f}–{high:.{n_digits}f}".replace("0.", ".")
 
 
-@STYLE.context()
-def draw(study: AccuracyStudy, path: Path) -> Path:
+def draw(study: AccuracyStudy, path: Path, style: Style | None = None) -> Path:
     """Accuracy against localization, a panel an explainer, a point a network."""
     explainers = list(dict.fromkeys(study.points.explainer))
-    n_columns = min(3, len(explainers))
-    n_rows = -(-len(explainers) // n_columns)
-    figure = paper(3.2 * n_columns, 2.6 * n_rows)
-    axes = figure.subplots(n_rows, n_columns, squeeze=False, sharex=True, sharey=True).ravel()
-    for axis in axes[len(explainers) :]:
-        axis.set_visible(False)
-    for axis, explainer in zip(axes, explainers, strict=False):
-        rows = study.points[study.points.explainer == explainer]
-        across = [study.accuracies[task].value for task in rows.task]
-        beside = np.array([study.accuracies[task].interval() for task in rows.task]).T
-        colour = "0.6" if rows.control.any() else COLOURS[0]
-        axis.errorbar(
-            across,
-            rows["mean"],
-            xerr=np.abs(beside - across) if np.isfinite(beside).all() else None,
-            yerr=np.abs(rows[["low", "high"]].to_numpy().T - rows["mean"].to_numpy()),
-            **{"fmt": "o", "ms": 4, "lw": 0.8, "color": colour},
-        )
-        rho = study.table.set_index("explainer").rho[explainer]
-        axis.set_title(f"{explainer}{'' if np.isnan(rho) else f', rho {rho:+.2f}'}", fontsize=8)
-        axis.tick_params(labelsize=7)
-    figure.supxlabel("accuracy on the held-out part", fontsize=8)
-    figure.supylabel(study.metric, fontsize=8)
-    return STYLE.save(figure, path)
+    style = style or Style()
+    least = _LEAST * style.scale
+    n_rows = -(-len(explainers) // per_row(style.inches, len(explainers), least))
+    with style.drawing(style.scale * (0.2 + _HEIGHT * n_rows)) as figure:
+        axes = panels(figure, len(explainers), least, sharex=True, sharey=True)
+        for axis, explainer in zip(axes, explainers, strict=True):
+            _draw_explainer(axis, study, explainer)
+        figure.supxlabel("accuracy on the held-out part")
+        figure.supylabel(study.metric)
+        return style.save(figure, path)
+
+
+def _draw_explainer(axis: Axes, study: AccuracyStudy, explainer: str) -> None:
+    rows = study.points[study.points.explainer == explainer]
+    across = [study.accuracies[task].value for task in rows.task]
+    beside = np.array([study.accuracies[task].interval() for task in rows.task]).T
+    axis.errorbar(
+        across,
+        rows["mean"],
+        xerr=np.abs(beside - across) if np.isfinite(beside).all() else None,
+        yerr=np.abs(rows[["low", "high"]].to_numpy().T - rows["mean"].to_numpy()),
+        fmt="o",
+        elinewidth=0.8,
+        color=CONTROL if rows.control.any() else COLOURS[0],
+    )
+    rho = study.table.set_index("explainer").rho[explainer]
+    axis.set_title(explainer if np.isnan(rho) else f"{explainer}\nrho {rho:+.2f}", loc="left")

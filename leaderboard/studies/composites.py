@@ -10,14 +10,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ..charts.marks import beneath
 from ..comparison import Comparison, compare_explainers
 from ..comparison_page import p_text
 from ..duels import OVERALL
 from ..record import Results
 from ..standings import Standing, Standings, standings
 from ..statistics import LEVEL
-from ..style import COLOURS
-from .page import STYLE, Page, listed, paper, shortened, value
+from ..style import COLOURS, Style
+from .page import Page, listed, shortened, value
+
+_ROW = 0.075
+"""Height of a network's row, inches."""
 
 ALL = "all networks"
 
@@ -205,23 +209,24 @@ def _by_metric(study: CompositeStudy) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-@STYLE.context()
-def draw(study: CompositeStudy, path: Path) -> Path:
+def draw(study: CompositeStudy, path: Path, style: Style | None = None) -> Path:
     """Mean ranks with their intervals: a row a composite, a colour a network, black for all."""
     labels = _labels(study.columns[ALL])
-    figure = paper(8, 1.4 + 0.42 * len(labels))
-    axis = figure.subplots()
+    style = style or Style()
     shifts = np.linspace(0.3, -0.3, len(study.columns))
-    for index, (shift, (task, found)) in enumerate(zip(shifts, study.columns.items(), strict=True)):
-        for place, (name, _) in enumerate(reversed(labels)):
-            if name not in found.explainers.names:
-                continue
-            rank, low, high = found.columns[0].mean_rank[found.explainers.names.index(name)]
-            colour = "black" if task == ALL else COLOURS[(index - 1) % len(COLOURS)]
-            ends = [[max(rank - low, 0)], [max(high - rank, 0)]]
-            label = task if place == 0 else None
-            axis.errorbar(rank, place + shift, xerr=ends, fmt="o", ms=4, lw=0.9, color=colour, label=label)
-    axis.set_yticks(range(len(labels)), [label for _, label in reversed(labels)], fontsize=8)
-    axis.set_xlabel("mean rank by duels, overall, and its 95 % interval (1 wins them all)", fontsize=8)
-    figure.legend(loc="outside lower center", ncols=2)
-    return STYLE.save(figure, path)
+    with style.drawing(style.scale * (0.9 + _ROW * len(study.columns) * len(labels))) as figure:
+        axis = figure.subplots()
+        for index, (shift, (task, found)) in enumerate(zip(shifts, study.columns.items(), strict=True)):
+            for place, (name, _) in enumerate(reversed(labels)):
+                if name not in found.explainers.names:
+                    continue
+                rank, low, high = found.columns[0].mean_rank[found.explainers.names.index(name)]
+                colour = "black" if task == ALL else COLOURS[(index - 1) % len(COLOURS)]
+                ends = [[max(rank - low, 0)], [max(high - rank, 0)]]
+                label = task if place == 0 else None
+                axis.errorbar(rank, place + shift, xerr=ends, fmt="o", color=colour, label=label)
+        axis.set_yticks(range(len(labels)), [label for _, label in reversed(labels)])
+        axis.set_ylim(-0.5, len(labels) - 0.5)
+        axis.set_xlabel("mean rank and 95 % interval")
+        beneath(figure, axis.get_legend_handles_labels()[0])
+        return style.save(figure, path)

@@ -7,19 +7,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from rich import box
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ..style import Style
 from ..text.layout import number
 from ..text.markup import escape_markdown
-
-STYLE = Style(dpi=110)
-"""Of the studies' figures."""
 
 
 @dataclass(frozen=True)
@@ -142,10 +136,3 @@ def shortened(names: Sequence[str]) -> list[str]:
 def each(frame: pd.DataFrame) -> list[Any]:
     """The rows, as named tuples whose fields have the columns' types."""
     return list(frame.itertuples())
-
-
-def paper(width: float, height: float) -> Figure:
-    """An empty figure, in inches, that needs no display; drawn and saved in the context of `STYLE`."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure

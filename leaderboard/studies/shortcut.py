@@ -15,15 +15,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from ..charts.marks import beneath, panels, per_row
 from ..record import Results
 from ..signed_rank import compare, least_n
 from ..statistics import LEVEL, holm, intervals, resample_counts
-from ..style import COLOURS
+from ..style import COLOURS, Style
 from ..units import means_of_units, units_of
-from .page import STYLE, Page, each, interval, listed, named, p_cell, paper, value
+from .page import Page, each, interval, listed, named, p_cell, value
 from .scores import CUE, NOT_RESTING, RESTING, column, of_task, samples_of, who
+
+_LEAST = 2.8
+"""Width of a panel, inches."""
+_ROW, _HEAD = 0.2, 0.5
+"""Height of a row, and of title and axis; inches."""
 
 LEGEND = (
     "Mass on the cue: share of the positive relevance there, mean over the samples and its 95 % bootstrap interval. "
@@ -230,22 +237,28 @@ def _cells(row: pd.Series) -> dict[str, str]:
     }
 
 
-@STYLE.context()
-def draw(study: ShortcutStudy, path: Path) -> Path:
+def draw(study: ShortcutStudy, path: Path, style: Style | None = None) -> Path:
     """Mass on the cue of each explainer, in the shortcut network and in its honest twin; one panel a pair."""
-    figure = paper(5 * len(study.pairs), 1.2 + 0.3 * study.table.explainer.nunique())
-    axes = figure.subplots(1, len(study.pairs), squeeze=False)[0]
-    for axis, pair in zip(axes, study.pairs, strict=True):
-        mine = (study.table.shortcut == pair.shortcut) & (study.table.honest == pair.honest)
-        rows = study.table[mine].iloc[::-1]
-        places = np.arange(len(rows))
-        for shift, label, key, colour in _SERIES:
-            mean = rows["mass" if key == "mass" else "honest_mass"].to_numpy()
-            ends = np.abs(np.array([mean - rows[f"{key}_low"], rows[f"{key}_high"] - mean]))
-            axis.errorbar(mean, places + shift, xerr=ends, fmt="o", ms=4, color=colour, label=label)
-        axis.set_yticks(places, [named(row) for row in each(rows)], fontsize=7)
-        axis.set_xlim(-0.02, 1.02)
-        axis.set_xlabel("share of the positive relevance on the cue", fontsize=8)
-        axis.set_title(pair.shortcut, fontsize=8)
-        axis.legend(fontsize=7)
-    return STYLE.save(figure, path)
+    style = style or Style()
+    least = _LEAST * style.scale
+    n_rows = -(-len(study.pairs) // per_row(style.inches, len(study.pairs), least))
+    height = n_rows * (_HEAD + _ROW * study.table.explainer.nunique())
+    with style.drawing(style.scale * (0.2 + height)) as figure:
+        axes = panels(figure, len(study.pairs), least, sharey=True)
+        for axis, pair in zip(axes, study.pairs, strict=True):
+            mine = (study.table.shortcut == pair.shortcut) & (study.table.honest == pair.honest)
+            _draw_pair(axis, study.table[mine].iloc[::-1])
+            axis.set_title(pair.shortcut, loc="left")
+        beneath(figure, axes[0].get_legend_handles_labels()[0])
+        return style.save(figure, path)
+
+
+def _draw_pair(axis: Axes, rows: pd.DataFrame) -> None:
+    places = np.arange(len(rows))
+    for shift, label, key, colour in _SERIES:
+        mean = rows["mass" if key == "mass" else "honest_mass"].to_numpy()
+        ends = np.abs(np.array([mean - rows[f"{key}_low"], rows[f"{key}_high"] - mean]))
+        axis.errorbar(mean, places + shift, xerr=ends, fmt="o", color=colour, label=label)
+    axis.set_yticks(places, [named(row) for row in each(rows)])
+    axis.set_xlim(-0.02, 1.02)
+    axis.set_xlabel("share of the positive relevance on the cue")

@@ -12,15 +12,24 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from ..charts.marks import letters, per_row
+from ..pictures.sheets import wrapped
 from ..record import Results
 from ..signed_rank import compare, least_n
 from ..statistics import LEVEL, holm, intervals
-from ..style import COLOURS
+from ..style import COLOURS, CONTROL, Style
 from ..units import means_of_units, units_of
-from .page import STYLE, Page, each, interval, listed, named, paper, signed
+from .page import Page, each, interval, listed, named, signed
 from .scores import column, of_task, samples_of, who
+
+_TITLE, _HEAD, _ROW = 0.3, 0.45, 0.13
+"""Height of a change's title, of a panel's title and axis, and of a row; inches."""
+_NAMES, _LEAST = 1.1, 0.95
+"""Width of the explainers' names, and of a panel; inches."""
 
 LEGEND = (
     "Means over the samples for which both networks explain the same class (and on which the metric is defined), "
@@ -198,39 +207,40 @@ def _table(rows: pd.DataFrame) -> pd.DataFrame:
     return table.rename_axis("explainer").reset_index()
 
 
-@STYLE.context()
-def draw(study: TrainingStudy, path: Path) -> Path:
+def draw(study: TrainingStudy, path: Path, style: Style | None = None) -> Path:
     """The differences with their intervals: a row of panels a change, a panel a metric."""
     metrics = list(dict.fromkeys(study.table.metric))
-    n_explainers = study.table.explainer.nunique()
-    figure = paper(1.5 + 2.2 * len(metrics), (0.9 + 0.22 * n_explainers) * len(study.changes))
-    axes = figure.subplots(len(study.changes), len(metrics), squeeze=False, sharey=True)
     order = list(dict.fromkeys(named(row) for row in each(study.table)))[::-1]
-    for of_change, change in zip(axes, study.changes, strict=True):
-        for axis, metric in zip(of_change, metrics, strict=True):
-            mine = (study.table.without == change.without) & (study.table.changed == change.changed)
-            rows = study.table.assign(significant=study.significant())[mine & (study.table.metric == metric)]
-            if rows.empty:
+    style = style or Style()
+    n_columns = per_row(style.inches - _NAMES * style.scale, len(metrics), _LEAST * style.scale)
+    n_rows = -(-len(metrics) // n_columns)
+    height = _TITLE + n_rows * (_HEAD + _ROW * len(order))
+    with style.drawing(style.scale * (0.3 + height * len(study.changes))) as figure:
+        parts = figure.subfigures(len(study.changes), squeeze=False)[:, 0]
+        for part, change in zip(parts, study.changes, strict=True):
+            part.suptitle(f"{change.changed}\nless {change.without}", x=0.01, ha="left")
+            axes = part.subplots(n_rows, n_columns, squeeze=False, sharey=True).ravel()
+            for axis in axes[len(metrics) :]:
                 axis.set_visible(False)
-                continue
-            axis.axvline(0, color="0.7", lw=0.8)
-            axis.set_yticks(range(len(order)), order, fontsize=7)
-            axis.tick_params(axis="x", labelsize=7)
-            axis.set_title(metric, fontsize=8)
-            for row in each(rows):
-                ends = [[max(row.difference - row.low, 0)], [max(row.high - row.difference, 0)]]
-                colour = "0.6" if row.control else COLOURS[1] if row.significant else COLOURS[0]
-                axis.errorbar(
-                    row.difference,
-                    order.index(named(row)),
-                    xerr=ends,
-                    fmt="o",
-                    ms=4,
-                    color=colour,
-                    mfc="white" if row.too_few else colour,
-                )
-        of_change[0].set_ylabel(f"{change.changed}\nless {change.without}", fontsize=6)
-    figure.supxlabel(
-        "difference and its 95 % interval; red: significant; hollow: too few samples to tell; gray: control", fontsize=8
-    )
-    return STYLE.save(figure, path)
+            mine = (study.table.without == change.without) & (study.table.changed == change.changed)
+            rows = study.table.assign(significant=study.significant())[mine]
+            for axis, metric in zip(axes, metrics, strict=False):
+                _draw_metric(axis, rows[rows.metric == metric], metric, order)
+        told = "difference and its 95 % interval; orange: significant; hollow: too few samples to tell; gray: control"
+        figure.supxlabel(wrapped(told, letters(figure)))
+        return style.save(figure, path)
+
+
+def _draw_metric(axis: Axes, rows: pd.DataFrame, metric: str, order: Sequence[str]) -> None:
+    if rows.empty:
+        axis.set_visible(False)
+        return
+    axis.axvline(0, color="0.7", linewidth=0.6)
+    axis.set_yticks(range(len(order)), order)
+    axis.xaxis.set_major_locator(MaxNLocator(2))
+    axis.set_title(wrapped(metric, 15), loc="left", weight="normal")
+    for row in each(rows):
+        ends = [[max(row.difference - row.low, 0)], [max(row.high - row.difference, 0)]]
+        colour = CONTROL if row.control else COLOURS[1] if row.significant else COLOURS[0]
+        inside = "white" if row.too_few else colour
+        axis.errorbar(row.difference, order.index(named(row)), xerr=ends, fmt="o", color=colour, mfc=inside)

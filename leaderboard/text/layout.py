@@ -10,6 +10,8 @@ from typing import Any
 
 import pandas as pd
 
+from ..record import HUMAN
+
 LEGEND = (
     "Mean over samples, in brackets its 95 % bootstrap interval. Raised number: rank, 1 + number of explainers "
     "separably better (paired Wilcoxon, Holm over the column, 5 %). * and bold: not separable from the best. † not "
@@ -29,7 +31,7 @@ class Block:
     title: str
     rows: pd.DataFrame
     explainers: list[str]
-    """In order of their mean rank; controls last."""
+    """In order of their mean rank; controls last, and after them a second reader."""
     n_ranked: int
     metrics: list[str]
     """Those with a column: none may be left, and the notes say why."""
@@ -51,8 +53,27 @@ def blocks(table: pd.DataFrame) -> Iterator[Block]:
         n_ranked = int((~rows.drop_duplicates("explainer").control).sum())
         told = _has_something_to_tell(rows)
         metrics = list(dict.fromkeys(rows.metric[told]))
-        notes = [*_no_better_than_noise(rows[told]), *_notes(rows[told], len(metrics)), *_left_out(rows[~told])]
+        notes = [
+            *_second_reader(rows),
+            *_no_better_than_noise(rows[told]),
+            *_notes(rows[told & (rows.family != HUMAN)], len(metrics)),
+            *_left_out(rows[~told]),
+        ]
         yield Block(title, rows, order, n_ranked, metrics, notes)
+
+
+def kind(name: str) -> str:
+    """What somebody is who is compared with and not ranked."""
+    return "second reader" if name == HUMAN else "control"
+
+
+def _second_reader(rows: pd.DataFrame) -> list[str]:
+    human = rows[rows.family == HUMAN]
+    if human.empty:
+        return []
+    n = int(human.n.max())
+    told = f"{HUMAN}: a second reader's masks, judged as if they were maps: what two people agree on; not ranked; known"
+    return [f"{told} of {n} {_plural('sample', n)} with evidence"]
 
 
 def _has_something_to_tell(rows: pd.DataFrame) -> "pd.Series[bool]":
@@ -95,9 +116,10 @@ def _why(row: Any) -> str:
 
 
 def _explainer_order(rows: pd.DataFrame) -> list[str]:
-    """By mean rank, then name; a missing rank counts as the last, so that failing does not help. Controls last."""
+    """By mean rank, then name; a missing rank counts as the last, so that failing does not help. Controls are last."""
     last = rows.explainer.nunique()
-    place = rows.assign(rank=rows["rank"].astype("Float64").fillna(last))
+    apart = rows.control.astype(int) + (rows.family == HUMAN)
+    place = rows.assign(rank=rows["rank"].astype("Float64").fillna(last), control=apart)
     order = place.groupby(["control", "explainer"], sort=True, observed=True)["rank"].mean().reset_index()
     return list(order.sort_values(["control", "rank", "explainer"]).explainer)
 

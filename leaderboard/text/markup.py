@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from .layout import LEGEND, Block, Cell, blocks, cells, header
+from .layout import LEGEND, Block, Cell, blocks, cells, header, kind
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def _latex_block(block: Block) -> str:
 def _frame(block: Block, markup: _Markup) -> pd.DataFrame:
     """The block as strings, a row an explainer; controls say so."""
     labels = [markup.escape(name) for name in block.explainers]
-    labels[block.n_ranked :] = [f"{label} (control)" for label in labels[block.n_ranked :]]
+    labels[block.n_ranked :] = [f"{label} ({kind(label)})" for label in labels[block.n_ranked :]]
     columns = {"explainer": labels}
     for metric in block.metrics:
         column = block.column(metric)

@@ -16,6 +16,10 @@ from .images import check_same_shape, read_image, read_mask
 REMEDY = "mend it, or leave such pictures out with `--skip-unreadable`"
 """What to do about a picture that cannot be used though its file is whole."""
 
+SECOND_READER = "second reader"
+"""Folder, in a data set's, of a second reader's masks: under the paths that the first reader's have in the data set,
+without folders in folders of their own name."""
+
 
 class Box(NamedTuple):
     """Edges of a rectangle as fractions of the image's sides."""
@@ -76,7 +80,18 @@ class Pictures:
             id=collapsed(picture.path) if picture.name is None else picture.name,
             mask=self._mask(picture),
             target=picture.target,
+            second=self._second(picture),
         )
+
+    def _second(self, picture: Picture) -> Tensor | None:
+        """The mask by a second reader; None: the image was not read again."""
+        if picture.mask is None:
+            return None
+        path = f"{SECOND_READER}/{collapsed(picture.mask)}"
+        if not (self.folder / path).is_file():
+            return None
+        check_same_shape(self._file(picture.path), self._file(path))
+        return read_mask(self._file(path), self.size)
 
     def _mask(self, picture: Picture) -> Tensor | None:
         if picture.mask is not None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from matplotlib.image import imread
 from torch import nn
 
 from bench import concepts as module
@@ -66,8 +67,9 @@ def found(model):
 
 def test_table_and_picture_are_made(bench, tmp_path):
     sheet = tmp_path / "new" / "concepts.png"
-    answer = bench("concepts", PHANTOM, *FEW, "--out", sheet)
+    answer = bench("concepts", PHANTOM, *FEW, "--out", sheet, "--width", 127, "--dpi", 80)
     assert answer.status == 0, answer.err
+    assert imread(sheet).shape[1] == 127 / 25.4 * 80
     assert re.search(rf"{PHANTOM}: \d+ decisions for 'malignant' among 24 training images", answer.out)
     for layer in ("network.features.29", "network.features.20", "network.features.8"):
         assert layer in answer.out

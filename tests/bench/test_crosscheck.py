@@ -1,14 +1,17 @@
 """`bench crosscheck`: what should be equal is, what is not is told, and how it ends."""
 
+import io
 import math
 import sys
 import warnings
 from collections.abc import Callable
 from types import ModuleType
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
+from rich.console import Console
 from torch import Tensor, nn
 
 from bench.commands import crosscheck as command
@@ -18,6 +21,7 @@ from bench.pairs.listed import PAIRS
 from metrics.base import Decisions, Explanation
 
 SIDE = 16
+SECONDS = ("seconds", "Quantus's seconds")
 
 
 def _explain(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
@@ -210,3 +214,36 @@ def test_without_quantus_one_line_says_how_to_get_it(bench, monkeypatch):
     answer = bench("crosscheck")
     assert answer.status == 2
     assert "needs quantus: pip install heatmark[quantus]" in answer.err
+
+
+def test_the_table_is_readable_on_eighty_columns():
+    """Numbers of a pair in one line, words beneath it, broken between words only."""
+    reason = "differs by definition: " + "of words that are many " * 8
+    rows = pd.DataFrame(
+        [
+            (
+                "a_metric_with_a_name_of_33_letters",
+                "TheirMetric",
+                "as both are",
+                8,
+                1.2e-5,
+                0.5,
+                61.25,
+                0.5,
+                "equal",
+            ),
+            ("mine", "Theirs", "[half] of it", 0, np.nan, np.nan, 0.0, 0.0, reason.strip()),
+            ("", "Alone", "", 0, np.nan, np.nan, np.nan, np.nan, "not compared: because"),
+        ],
+        columns=["metric", "Quantus", "settings", "n", "largest difference", "Spearman", *SECONDS, "verdict"],
+    )
+    console = Console(width=80, file=io.StringIO())
+    console.print(command._shown(rows))
+    lines = [line.rstrip() for line in console.file.getvalue().splitlines()]
+    assert max(map(len, lines)) <= 80
+    assert lines[2].split() == ["a_metric_with_a_name_of_33_letters", "8", "1.2e-05", "0.500", "61.25", "0.50"]
+    assert lines[3] == "  TheirMetric · equal · as both are"
+    assert lines[4].split() == ["mine", "0", "–", "–", "0.00", "0.00"]
+    words = " ".join(" ".join(lines[5:-1]).split())
+    assert words == f"Theirs · {reason.strip()} · [half] of it"
+    assert lines[-1] == "  Alone · not compared: because"

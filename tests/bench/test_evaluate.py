@@ -76,7 +76,7 @@ def test_a_shipped_network_is_evaluated(bench, tmp_path):
     folder.mkdir()
     (folder / "learning_curves.png").write_text("of an earlier evaluation")
     (folder / "mine.txt").write_text("not the command's")
-    answer = bench(*PHANTOM, "--out", folder)
+    answer = bench(*PHANTOM, "--out", folder, "--width", 127, "--dpi", 100)
     assert answer.status == 0, answer.err
     assert "Held-out accuracy 1.000" in answer.out
     assert re.search(r"class +precision +recall +F1 +ROC AUC +n +→ 1 +→ 2", answer.out)
@@ -93,6 +93,7 @@ def test_a_shipped_network_is_evaluated(bench, tmp_path):
         assert len(pd.read_csv(folder / f"{stem}.csv")) > 0
     for stem in PICTURES:
         with Image.open(folder / f"{stem}.png") as image:
+            assert image.width == 500
             assert len(set(image.convert("L").tobytes())) > 20
         assert (folder / f"{stem}.pdf").stat().st_size > 2000
     check_that_the_files_agree(folder)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from matplotlib.image import imread
 
 from bench import studies
 from bench.catalog import catalog, select
@@ -82,8 +83,9 @@ def plugin(write, tmp_path):
 def test_the_shortcut_study_runs_what_is_missing_and_reveals_the_cue(bench, plugin, tmp_path):
     page, results = tmp_path / "out" / "page.md", tmp_path / "results"
     asked = ("study", "shortcut", "--plugins", plugin, "--tasks", "toy_cued:toy_honest", "--explainers", "toy_map")
-    answer = bench(*asked, "--results", results, "--out", page)
+    answer = bench(*asked, "--results", results, "--out", page, "--width", 127, "--dpi", 100)
     assert answer.status == 0, answer.err
+    assert imread(page.with_suffix(".png")).shape[1] == 500
     assert "Revealed by 1 of 1 explainers: toy_map (AUC 1.00" in answer.out
     assert "Controls have, by geometry alone" in answer.out
     assert "What this does not show" in answer.out

@@ -41,6 +41,7 @@ def make() -> Make:
         task: str = "toy",
         prediction: str = "left",
         explainer_settings: str = "",
+        patients: Sequence[str | None] | None = None,
         **provenance: str,
     ) -> Record:
         scored = {"srg": [0.5, 0.25, 1.0]} if metrics is None else metrics
@@ -72,7 +73,7 @@ def make() -> Make:
         facts = {"label": "left", "prediction": prediction, "target": prediction, "probability": 0.75}
         outcome = "true positive" if prediction == "left" else "false positive"
         samples = pd.DataFrame({"sample": ids}).assign(**facts, outcome=outcome, mask_area=0.5)
-        write_samples(folder, task, shard, samples)
+        write_samples(folder, task, shard, samples if patients is None else samples.assign(patient=patients))
         return record
 
     return made

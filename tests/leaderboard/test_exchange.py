@@ -21,13 +21,15 @@ def results(make, tmp_path) -> Path:
     folder = tmp_path / "results"
     make(folder, metrics={"srg": [0.1, NAN, 1 / 3], "seconds": [0.2] * 3}, failed={"iou": "ValueError: no, or\n“so”"})
     make(folder, "noise", metrics={"srg": [0.0, 0.5, 0.25]}, family="controls", all_zero=["00000-1"])
-    make(folder, "noise", "00001", metrics={"srg": [1.0]}, family="controls", inapplicable={"iou": "no masks"})
+    alone = {"patients": ["Miller"], "inapplicable": {"iou": "no masks"}}
+    make(folder, "noise", "00001", metrics={"srg": [1.0]}, family="controls", **alone)
     return folder
 
 
 def test_scores_stand_with_what_is_known_of_sample_explainer_and_metric(results):
     rows = scores_table(results).set_index(["explainer", "metric", "sample"])
-    one = rows.loc[("grad_cam", "srg", "00000-2")].to_dict()
+    assert rows.loc[("noise", "srg", "00001-0"), "patient"] == "Miller"
+    one = rows.loc[("grad_cam", "srg", "00000-2")].drop("patient").to_dict()
     assert one == {
         "task": "toy",
         "label": "left",
@@ -76,8 +78,18 @@ def test_samples_that_nothing_is_known_of_keep_their_scores(results):
         path.unlink()
     rows = scores_table(results)
     assert list(rows.columns) == list(SCORES)
-    assert rows[["label", "probability", "mask_area"]].isna().all(axis=None)
+    assert rows[["label", "patient", "probability", "mask_area"]].isna().all(axis=None)
     assert rows.score.notna().sum() == 2 + 3 + 3 + 1
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+@pytest.mark.parametrize("patients", [None, ["Miller", None, "Maier"]])
+def test_a_patient_that_nobody_knows_is_missing(make, tmp_path, patients, suffix):
+    make(tmp_path / "r", patients=patients)
+    write_table(scores_table(tmp_path / "r"), path := tmp_path / f"x{suffix}")
+    back = (pd.read_csv if suffix == ".csv" else pd.read_parquet)(path).patient
+    assert [None if pd.isna(value) else value for value in back] == (patients or [None] * 3)
+    assert suffix == ".csv" or back.dtype == "category"
 
 
 def test_a_sample_in_two_shards_has_one_row(make, tmp_path):
@@ -113,7 +125,7 @@ def test_parquet_comes_back_ready_for_pandas(results, tmp_path):
     write_table(table, tmp_path / "scores.parquet")
     back = pd.read_parquet(tmp_path / "scores.parquet")
     pd.testing.assert_frame_equal(back, table)
-    assert back.dtypes.map(str).value_counts().to_dict() == {"category": 13, "bool": 3, "float64": 3}
+    assert back.dtypes.map(str).value_counts().to_dict() == {"category": 14, "bool": 3, "float64": 3}
 
 
 def test_json_has_no_number_that_is_none(make, tmp_path):

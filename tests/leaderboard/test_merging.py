@@ -39,6 +39,21 @@ def lines(merged: merging.Merged) -> list[str]:
     return [conflict.line() for conflict in merged.conflicts]
 
 
+@pytest.mark.parametrize("first_knows", [True, False])
+def test_patients_stay_known(make, a, b, tmp_path, first_knows):
+    knowing, older = (a, b) if first_knows else (b, a)
+    make(knowing, patients=["Miller", None, "Maier"])
+    make(knowing, shard="00001", patients=["Maier"] * 3)
+    make(older, "noise", family="controls")
+    write_merged(merge([a, b]), tmp_path / "c")
+    known = load(tmp_path / "c").samples.set_index("sample").patient
+    assert known.isna()["00000-1"]
+    assert known.dropna().to_dict() == {
+        **{"00000-0": "Miller", "00000-2": "Maier"},
+        **{f"00001-{index}": "Maier" for index in range(3)},
+    }
+
+
 def test_tasks_shards_explainers_and_metrics_are_joined(make, a, b, tmp_path):
     make(a, metrics={"srg": [0.1, 0.2, 0.3]})
     make(b, metrics={"iou": [1.0, NAN, 0.5]}, all_zero=["00000-2"])

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.image import imread
 from scipy import stats
 
 from leaderboard.record import Results
@@ -18,6 +19,7 @@ from leaderboard.studies.page import Page, markdown
 from leaderboard.studies.scores import CUE, NOT_RESTING, RESTING, balanced, joined, of_task
 from leaderboard.studies.shortcut import Twins, shortcut_study
 from leaderboard.studies.training import Change, training_study
+from leaderboard.style import Style
 
 from .planted import Array, normal, planted
 
@@ -245,17 +247,21 @@ def test_a_page_is_escaped_and_names_its_figure() -> None:
     assert "- no &lt;b&gt;" in text
 
 
-def test_every_study_is_drawn(tmp_path: Path) -> None:
+@pytest.mark.parametrize("style", [None, Style(width=85, font="DejaVu Serif", font_size=9)])
+def test_every_study_is_drawn(tmp_path: Path, style: Style | None) -> None:
+    """matplotlib warns, which is an error here, where something has no room."""
     masses_ = cued(
         {"a": masses(12, 0, 0.6), "c_x": masses(12, 1, 0.2)}, {"a": masses(12, 2, 0.1), "c_x": masses(12, 3, 0.2)}
     )
     drawn = [
-        shortcut.draw(shortcut_study(masses_, [TWINS]), tmp_path / "s.png"),
-        training.draw(training_study(trained(0.5), [CHANGE], ["mass"]), tmp_path / "t.pdf"),
-        accuracy.draw(accuracy_study(*networks(0.2, 4), metric="mass"), tmp_path / "sub" / "a.png"),
-        composites.draw(composite_study(ranked(1.0), ["one", "two"], "plus"), tmp_path / "c.png"),
+        shortcut.draw(shortcut_study(masses_, [TWINS]), tmp_path / "s.png", style),
+        training.draw(training_study(trained(0.5), [CHANGE], ["mass"]), tmp_path / "t.pdf", style),
+        accuracy.draw(accuracy_study(*networks(0.2, 4), metric="mass"), tmp_path / "sub" / "a.png", style),
+        composites.draw(composite_study(ranked(1.0), ["one", "two"], "plus"), tmp_path / "c.png", style),
     ]
     assert all(path.stat().st_size > 3000 for path in drawn)
+    widths = {imread(path).shape[1] for path in drawn if path.suffix == ".png"}
+    assert widths == {int((style or Style()).inches * 150)}
 
 
 def test_samples_that_not_everybody_was_asked_about_are_left_out() -> None:

@@ -22,7 +22,7 @@ def results(make, tmp_path) -> Path:
     folder = tmp_path / "r"
     make(folder, metrics={"srg": [0.1, float("nan"), 0.3]}, failed={"iou": "no"})
     make(folder, "noise", inapplicable={"iou": "no masks"}, device="H200", family="controls")
-    make(folder, task="other", shard="00001", weights="bbbb")
+    make(folder, task="other", shard="00001", weights="bbbb", patients=["Miller", None, "Maier"])
     (folder / "leaderboard.csv").write_text("not packed")
     return folder
 
@@ -58,6 +58,7 @@ def test_what_is_packed_comes_back(results, archive, tmp_path):
     packed = {path.relative_to(results): path.read_bytes() for path in results.rglob("*.parquet")}
     back = {path.relative_to(tmp_path / "back"): path.read_bytes() for path in (tmp_path / "back").rglob("*.*")}
     assert back == packed
+    assert load(tmp_path / "back").samples.patient.dropna().tolist() == ["Miller", "Maier"]
     assert manifest["packed_by"] == PACKER
     assert manifest["files"][NAME] == {
         "bytes": path_of(results, "toy", "00000", "grad_cam").stat().st_size,

@@ -128,6 +128,40 @@ def test_masks_lie_under_the_same_path_with_any_ending(folder: Path):
     assert bool(batch.masks[1, :, : SIDE // 2].all())
 
 
+def test_a_second_reader_has_a_folder_and_may_have_read_a_part(folder: Path):
+    mask(folder / "second" / "ill" / "b.png", (60, 40))
+    own = task(folder, masks=folder / "masks", second=folder / "second")
+    (batch,) = own.batches(8)
+    assert batch.seconds is not None
+    assert [None if one is None else one.float().mean().item() for one in batch.seconds] == [None, 0.5, None, None]
+    (without,) = task(folder, masks=folder / "masks").batches(8)
+    assert without.seconds is None
+    assert repr(own) == repr(task(folder, masks=folder / "masks"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda path: mask(path, (25, 25)), r"second.ill.b\.png: is 25 x 25, and its image 30 x 20"),
+        (lambda path: path.write_bytes(b"no"), r"second.ill.b\.png: not a readable image"),
+        (lambda path: path.rename(path.with_name("z.png")), r"second: no mask has the path of an image"),
+    ],
+)
+def test_a_second_mask_that_is_no_good_is_one_line(folder: Path, spoil: Callable[[Path], None], message: str):
+    spoil(mask(folder / "second" / "ill" / "b.png"))
+    with pytest.raises(ValueError, match=message) as told:
+        list(task(folder, masks=folder / "masks", second=folder / "second").batches(8))
+    assert "\n" not in str(told.value)
+
+
+def test_a_second_reader_needs_a_first_and_a_folder_that_is_there(folder: Path):
+    with pytest.raises(ValueError, match="give `masks`, too"):
+        task(folder, second=folder / "second")
+    reason = task(folder, masks=folder / "masks", second=folder / "second").unavailable()
+    assert reason is not None
+    assert f"no folder {folder / 'second'}" in reason
+
+
 @pytest.mark.parametrize("kind", [".safetensors", ".pth", ".pt", ".pt2"])
 def test_a_network_from_any_file_answers_as_it_did(folder: Path, net: nn.Module, kind: str):
     settings = saved(net, kind, folder)

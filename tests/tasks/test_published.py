@@ -24,6 +24,7 @@ from tasks.covid19_radiography import (
 )
 from tasks.covid_qu_ex import CovidQuExResNet50, CovidQuExVGG16, PhantomCovidQuExVGG16, covid_qu_ex_resnet50
 from tasks.evaluation.scores import evaluate
+from tasks.files.pictures import SECOND_READER, collapsed
 from tasks.isic_2017 import ISIC2017ResNet50, PhantomISIC2017ResNet50, isic_2017_resnet50
 from tasks.learning.fitting import Recipe
 from tasks.melanoma import MelanomaResNet50, MelanomaVGG16, PhantomMelanomaVGG16
@@ -209,3 +210,20 @@ def test_training_on_published_data_leaves_a_checkpoint(written: Write, monkeypa
     assert sum(evaluation.support) == 10
     assert task.unavailable() is None
     assert evaluate(task.model(), task.samples(), task.classes()) == evaluation
+
+
+def test_masks_of_a_second_reader_lie_in_a_folder_of_the_data_set(written: Write) -> None:
+    task = written(CovidQuExResNet50)
+    samples = task.samples()
+    pictures = samples.pictures  # type: ignore[attr-defined]
+    at = next(index for index in range(len(samples)) if samples[index].mask.any())  # type: ignore[union-attr]
+    assert samples[at].second is None
+    copy = task.data() / SECOND_READER / collapsed(pictures[at].mask)
+    copy.parent.mkdir(parents=True)
+    copy.write_bytes((task.data() / pictures[at].mask).read_bytes())
+    again = task.samples()
+    assert [index for index in range(len(again)) if again[index].second is not None] == [at]
+    assert torch.equal(again[at].second, again[at].mask)  # type: ignore[arg-type]
+    copy.write_bytes(b"no")
+    with pytest.raises(ValueError, match=f"{SECOND_READER}.*not a readable image"):
+        again[at]
