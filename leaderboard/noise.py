@@ -64,8 +64,8 @@ def wide(scores: pd.DataFrame) -> pd.DataFrame:
     # Where two rows are of one place, the later one stays.
     matrix[(there.cumsum() - 1)[unit], explainer.of_rows] = scores.score.to_numpy(dtype=np.float64)
     matrix[~np.isfinite(matrix)] = np.nan
-    codes = np.divmod(np.flatnonzero(there), max(len(sample.names), 1))
-    index = pd.MultiIndex([task.names, sample.names], codes, names=["task", "sample"])
+    of_task, of_sample = np.divmod(np.flatnonzero(there), max(len(sample.names), 1))
+    index = pd.MultiIndex.from_arrays([task.names[of_task], sample.names[of_sample]], names=["task", "sample"])
     return pd.DataFrame(matrix, index, explainer.names.rename("explainer"))
 
 

@@ -88,6 +88,18 @@ def signed_ranks(differences: Array) -> Array:
     return np.asarray(ranks * np.sign(differences))
 
 
+def mean_ranks(values: Array) -> Array:
+    """The ranks 1 … N of each row of finite values (P, N); ties share their mean rank.
+
+    >>> mean_ranks(np.array([[0.5, -2.0, 0.5]]))
+    array([[2.5, 1. , 2.5]])
+    """
+    order = np.argsort(values, axis=1)
+    ranks = np.empty(values.shape)
+    np.put_along_axis(ranks, order, _shared_places(np.take_along_axis(values, order, axis=1)), axis=1)
+    return ranks
+
+
 def _by_size(differences: Array) -> Array:
     """Each row in the order of |d|; nan comes last.
 

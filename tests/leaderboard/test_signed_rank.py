@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 from scipy import stats
 
-from leaderboard.signed_rank import compare, least_n, signed_ranks
+from leaderboard.signed_rank import compare, least_n, mean_ranks, signed_ranks
 
 Array = NDArray[np.float64]
 
@@ -76,6 +76,12 @@ def test_the_test_is_made_of_scipys_ranks(differences: Array) -> None:
     found = compare(differences)
     np.testing.assert_array_equal(found.effect, expected)
     np.testing.assert_array_equal(found.n, defined.sum(axis=1))
+
+
+@given(values=arrays(np.float64, (3, 20), elements=st.integers(-3, 3).map(float) | st.floats(-9, 9)))
+@settings(max_examples=30, derandomize=True, deadline=None)
+def test_mean_ranks_are_scipys(values: Array) -> None:
+    np.testing.assert_array_equal(mean_ranks(values), stats.rankdata(values, axis=1))
 
 
 def test_sizes_that_differ_in_their_last_bits_are_told_apart() -> None:
