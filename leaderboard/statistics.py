@@ -287,7 +287,7 @@ def _acceleration(totals: Array, sizes: Array) -> Array:
     size = np.abs(influence).max(axis=1, keepdims=True)
     scaled = influence / np.where(size > 0, size, 1)
     spread = np.square(scaled).sum(axis=1)
-    return np.asarray((scaled**3).sum(axis=1) / (6 * np.where(spread > 0, spread, 1) ** 1.5))
+    return np.asarray((np.square(scaled) * scaled).sum(axis=1) / (6 * np.where(spread > 0, spread, 1) ** 1.5))
 
 
 def _bounds(n: int) -> tuple[float, float]:

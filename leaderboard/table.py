@@ -80,13 +80,12 @@ def leaderboard(
         cells = cells[cells.task.isin(samples.task)]
     if cells.empty:
         raise ValueError(f"no cell is left after the cut; there are {_inventory(results)}")
-    columns = [
-        column.assign(stratum=stratum)
+    rows = [
+        _task_rows(str(task), of_task, results, keep).assign(stratum=stratum)
         for task, of_task in cells.groupby("task", sort=True, observed=True)
         for stratum, keep in _strata(str(task), samples)
-        for column in _task_columns(str(task), of_task, results, keep)
     ]
-    table = pd.concat(columns, ignore_index=True)
+    table = pd.concat(rows, ignore_index=True)
     table["outcomes"] = ", ".join(sorted(outcomes)) if outcomes is not None else ""
     table["tells_noise"] = table.metric.map(_telling(results.scores, cells, samples)).astype("boolean")
     return table[list(COLUMNS)]
@@ -136,8 +135,8 @@ def check_cut(
     _cut(results.samples, outcomes)
 
 
-def _task_columns(task: str, cells: pd.DataFrame, results: Results, keep: pd.Series | None) -> Iterator[pd.DataFrame]:
-    """A frame a metric of the task, a row an explainer."""
+def _task_rows(task: str, cells: pd.DataFrame, results: Results, keep: pd.Series | None) -> pd.DataFrame:
+    """The rows of a task: metric by metric, each explainer."""
     explainers = cells.drop_duplicates("explainer").set_index("explainer").family.sort_index()
     metrics = cells.drop_duplicates("metric").set_index("metric")[["category", "higher_is_better"]]
     metrics = metrics.iloc[np.lexsort((metrics.index, _category_order(metrics.category)))]
@@ -148,18 +147,29 @@ def _task_columns(task: str, cells: pd.DataFrame, results: Results, keep: pd.Ser
     known = results.samples[results.samples.task == task] if "task" in results.samples else None
     n_samples = scores.shape[2] if known is None or known.empty else known["sample"].nunique()
     n_samples = len(keep.unique()) if keep is not None else n_samples
-    about = zip(map(str, metrics.index), map(str, metrics.category), map(bool, metrics.higher_is_better), strict=True)
-    for index, (metric, category, higher_is_better) in enumerate(about):
-        values = pd.DataFrame(scores[index].T, columns=explainers.index)
-        frame = judge(values, control, higher_is_better, costs=category == COSTS).reset_index()
-        state = states.loc[metric].reindex(explainers.index)
-        frame["status"] = state.status.fillna("missing").to_numpy()
-        frame["reason"] = state.reason.fillna("").to_numpy()
-        frame = frame.assign(
-            family=explainers.to_numpy(), control=control, n_undefined=undefined[index], n_zero_maps=zero_maps
+    judged = []
+    for of_metric, category, higher_is_better in zip(scores, metrics.category, metrics.higher_is_better, strict=True):
+        values = pd.DataFrame(of_metric.T, columns=explainers.index)
+        judged.append(judge(values, control, bool(higher_is_better), costs=category == COSTS))
+    state = states.reindex(pd.MultiIndex.from_product([metrics.index, explainers.index]))
+    n_metrics, n_explainers = undefined.shape
+    return (
+        pd.concat(judged)
+        .reset_index()
+        .assign(
+            status=state.status.fillna("missing").to_numpy(),
+            reason=state.reason.fillna("").to_numpy(),
+            family=np.tile(explainers.to_numpy(), n_metrics),
+            control=np.tile(control, n_metrics),
+            n_undefined=undefined.ravel(),
+            n_zero_maps=np.tile(zero_maps, n_metrics),
+            task=task,
+            n_samples=n_samples,
+            metric=metrics.index.to_numpy().repeat(n_explainers),
+            category=metrics.category.to_numpy().repeat(n_explainers),
+            higher_is_better=metrics.higher_is_better.to_numpy(dtype=bool).repeat(n_explainers),
         )
-        frame = frame.assign(task=task, n_samples=n_samples, metric=metric, category=category)
-        yield frame.assign(higher_is_better=higher_is_better)
+    )
 
 
 def _n_zero_maps(zero_maps: pd.DataFrame, explainers: pd.Index, keep: pd.Series | None) -> NDArray[np.int64]:
