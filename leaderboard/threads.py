@@ -5,7 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
-_N_AT_ONCE = 1 << 15
+_N_AT_ONCE = 1 << 16
 """So many numbers of a matrix are worked on at a time: they stay in the processor's cache."""
 
 
