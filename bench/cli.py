@@ -1,63 +1,79 @@
 """The command `bench`: its commands, and how it ends."""
 
 import sys
-from typing import NoReturn
+from importlib import import_module
+from typing import Any, NoReturn
 
 import typer
 from rich.markup import escape
+from typer.core import TyperGroup
+from typer.main import get_group
 
-from .commands.check import check
-from .commands.check_data import check_data
-from .commands.compare import compare
-from .commands.concepts import concepts
 from .commands.console import err
-from .commands.crosscheck import crosscheck_command
-from .commands.data import data
-from .commands.evaluate import evaluate
-from .commands.export import EPILOG, export
-from .commands.figure import figure
-from .commands.list import list_entries
-from .commands.lungs import lungs
-from .commands.merge import merge_results
-from .commands.metrics import metrics
-from .commands.profile import profile
-from .commands.report import write_report
-from .commands.run import run
-from .commands.study import study
-from .commands.submit import submit
-from .commands.table import table
-from .commands.train import train
-from .commands.verify import verify
 from .errors import UserError
 
-app = typer.Typer(
-    help="Heatmark: how good are explanations of image classifiers?",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-app.command()(run)
-app.command("list")(list_entries)
-app.command()(data)
-app.command()(check)
-app.command("check-data")(check_data)
-app.add_typer(figure, name="figure")
-app.command()(table)
-app.command()(metrics)
-app.command("leaderboard", hidden=True)(table)
-app.command("report")(write_report)
-app.command()(compare)
-app.command(epilog=EPILOG)(export)
-app.command("merge")(merge_results)
-app.command()(submit)
-app.command()(verify)
-app.add_typer(study, name="study")
-app.command()(train)
-app.command()(evaluate)
-app.command()(concepts)
-app.command()(profile)
-app.command("crosscheck")(crosscheck_command)
-app.add_typer(lungs, name="lungs")
+COMMANDS = {
+    "run": "run.run",
+    "list": "list.list_entries",
+    "data": "data.data",
+    "check": "check.check",
+    "check-data": "check_data.check_data",
+    "figure": "figure.figure",
+    "table": "table.table",
+    "metrics": "metrics.metrics",
+    "leaderboard": "table.table",
+    "report": "report.write_report",
+    "compare": "compare.compare",
+    "export": "export.export",
+    "merge": "merge.merge_results",
+    "submit": "submit.submit",
+    "verify": "verify.verify",
+    "study": "study.study",
+    "train": "train.train",
+    "evaluate": "evaluate.evaluate",
+    "concepts": "concepts.concepts",
+    "profile": "profile.profile",
+    "crosscheck": "crosscheck.crosscheck_command",
+    "lungs": "lungs.lungs",
+}
+"""Name -> module of `commands` and what in it is the command: in the order in which they are listed."""
+
+HIDDEN = ("leaderboard",)
+
+
+class _Commands(TyperGroup):
+    """Imports a command when it is asked for: most need torch, which takes seconds, and tables do not."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        # Who mistypes is told of the names that there are.
+        for name in [cmd_name] if cmd_name in COMMANDS else COMMANDS:
+            if name not in self.commands:
+                self.add_command(_imported(name), name)
+        return super().get_command(ctx, cmd_name)
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+
+def _imported(name: str) -> Any:
+    module_name, _, attribute = COMMANDS[name].partition(".")
+    module = import_module(f".commands.{module_name}", __package__)
+    command = getattr(module, attribute)
+    alone = typer.Typer()
+    if isinstance(command, typer.Typer):
+        alone.add_typer(command, name=name)
+    else:
+        alone.command(name, hidden=name in HIDDEN, epilog=getattr(module, "EPILOG", None))(command)
+    return get_group(alone).commands[name]
+
+
+app = typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def _bench() -> None:
+    """Heatmark: how good are explanations of image classifiers?"""
+
 
 _INTERRUPTED = 130
 """Exit status of a command that Ctrl-C stopped, as shells have it."""

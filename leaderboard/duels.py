@@ -22,7 +22,7 @@ References:
     [2] Benavoli, Corani and Mangili, Should we really use post-hoc tests based on mean-ranks?, JMLR 17 (2016).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from .scores import Cube, Explainers
 from .signed_rank import signed_ranks
 from .table import COSTS
+from .threads import in_parts
 
 OVERALL = "overall"
 """The name of the column that puts the families together."""
@@ -103,18 +104,11 @@ def fight(
     covered: dict[str, NDArray[np.int64]] = {}
     for family in dict.fromkeys(name for name in cube.families if name != COSTS):
         metrics = cube.scores[[name == family for name in cube.families]]
-        shares, contrast, pair = _Mean(), _Mean(), _Mean()
-        for scores in metrics:
-            shares.add(_shares_won(scores, who.n_ranked))
-            differences = scores[pairs.first] - scores[pairs.second]
-            contrast.add(_contrast(differences))
-            if one_by_one:
-                pair.add((np.sign(differences) + 1) / 2)
-        won[family] = shares.value()
-        contrasts[family] = contrast.value().round(_N_DECIMALS)
+        won[family] = _mean(_shares_won(scores, who.n_ranked) for scores in metrics)
+        contrasts[family] = _of_pairs(_contrast, metrics, pairs).round(_N_DECIMALS)
         covered[family] = np.isfinite(metrics).sum(axis=(0, 2))
         if one_by_one:
-            pairs_won[family] = pair.value()
+            pairs_won[family] = _of_pairs(_won, metrics, pairs)
     columns = [_with_overall(of_families, weights) for of_families in (won, contrasts, pairs_won)]
     won, contrasts, pairs_won = ({name: cube.of_units(values) for name, values in column.items()} for column in columns)
     return TaskDuels(
@@ -145,22 +139,48 @@ def _shares_won(scores: Array, n_ranked: int) -> Array:
 
     Where there is but one ranked explainer it has nobody to lose against: it wins.
     """
-    won = np.zeros_like(scores)
-    n = np.zeros_like(scores)
-    for rival in range(n_ranked):
-        with_both = np.isfinite(scores) & np.isfinite(scores[rival])
-        with_both[rival] = False
-        won += with_both * ((scores > scores[rival]) + 0.5 * (scores == scores[rival]))
-        n += with_both
+    defined = np.isfinite(scores)
+    halves = np.zeros(scores.shape, dtype=np.int16)
+    for rival in scores[:n_ranked]:
+        halves += scores > rival
+        halves += scores >= rival
+    n = defined * defined[:n_ranked].sum(axis=0)
+    # Nobody fights against themselves.
+    halves[:n_ranked] -= defined[:n_ranked]
+    n[:n_ranked] -= defined[:n_ranked]
     if n_ranked == 1:
-        won[0] = n[0] = np.isfinite(scores[0])
-    return np.where(n > 0, won / np.where(n > 0, n, 1), np.nan)
+        halves[0], n[0] = 2 * defined[0], defined[0]
+    return np.where(n > 0, halves / 2 / np.where(n > 0, n, 1), np.nan)
+
+
+def _of_pairs(value: Callable[[Array], Array], metrics: Array, pairs: Pairs) -> Array:
+    """The mean (P, N) over metrics (M, E, N) of what is made of the differences of each pair."""
+    found = np.empty((len(pairs.first), metrics.shape[2]))
+
+    def of_part(part: slice) -> None:
+        first, second = pairs.first[part], pairs.second[part]
+        found[part] = _mean(value(scores[first] - scores[second]) for scores in metrics)
+
+    in_parts(of_part, *found.shape)
+    return found
 
 
 def _contrast(differences: Array) -> Array:
     """Signed ranks (P, N) over n + 1."""
     n = np.isfinite(differences).sum(axis=1, keepdims=True)
     return np.asarray(signed_ranks(differences) / (n + 1))
+
+
+def _won(differences: Array) -> Array:
+    """1 where the first is better, 0 where the second is, half where they tie."""
+    return np.asarray((np.sign(differences) + 1) / 2)
+
+
+def _mean(parts: Iterable[Array]) -> Array:
+    mean = _Mean()
+    for values in parts:
+        mean.add(values)
+    return mean.value()
 
 
 class _Mean:

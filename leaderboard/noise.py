@@ -1,8 +1,10 @@
 """Whether a metric tells explanations from noise: a question about the metric, asked of the scores at hand."""
 
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from .signed_rank import compare
 from .statistics import LEVEL, holm
@@ -29,7 +31,7 @@ def n_above(scores: pd.DataFrame, rival: ArrayLike, higher_is_better: bool, unit
     differences = sign * (scores.to_numpy(dtype=np.float64).T - np.asarray(rival, dtype=np.float64))
     found = compare(means_of_units(differences, units))
     shared = found.n > 0
-    if shared.sum() * 0.5 ** found.n.max(initial=0) >= LEVEL or not shared.any():
+    if not shared.any() or shared.sum() * 0.5 ** found.n.max() >= LEVEL:
         return None
     return int((holm(found.p_above[shared]) < LEVEL).sum())
 
@@ -60,7 +62,28 @@ def wide(scores: pd.DataFrame) -> pd.DataFrame:
     Args:
         scores: task, explainer, sample, score. A sample that occurs twice counts once; infinite is undefined.
     """
-    key = ["task", "sample", "explainer"]
-    rows = scores[[*key, "score"]].astype(dict.fromkeys(key, str)).drop_duplicates(key, keep="last")
-    matrix = rows.pivot(index=["task", "sample"], columns="explainer", values="score")
-    return matrix.where(np.isfinite(matrix))
+    task, sample, explainer = (_places(scores[name]) for name in ("task", "sample", "explainer"))
+    unit = task.of_rows * len(sample.names) + sample.of_rows
+    there = np.zeros(len(task.names) * len(sample.names), dtype=bool)
+    there[unit] = True
+    matrix = np.full((there.sum(), len(explainer.names)), np.nan)
+    # Where two rows are of one place, the later one stays.
+    matrix[(there.cumsum() - 1)[unit], explainer.of_rows] = scores.score.to_numpy(dtype=np.float64)
+    matrix[~np.isfinite(matrix)] = np.nan
+    of_task, of_sample = np.divmod(np.flatnonzero(there), max(len(sample.names), 1))
+    index = pd.MultiIndex.from_arrays([task.names[of_task], sample.names[of_sample]], names=["task", "sample"])
+    return pd.DataFrame(matrix, index, explainer.names.rename("explainer"))
+
+
+class _Places(NamedTuple):
+    names: pd.Index
+    """Sorted."""
+    of_rows: NDArray[np.intp]
+    """Where among the names each row's is."""
+
+
+def _places(column: pd.Series) -> _Places:
+    codes, names = pd.factorize(column)
+    names = pd.Index(names).astype(str)
+    order = names.argsort()
+    return _Places(names[order], np.argsort(order)[codes])

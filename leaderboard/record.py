@@ -11,13 +11,14 @@ not agree.
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -95,15 +96,14 @@ class Results:
     """What is known of a second reader, who takes no part in any comparison; None: no image was read again."""
 
 
-_N_READERS, _N_AT_ONCE = 4, 64
+_N_READERS, _N_AT_ONCE = min(4, os.cpu_count() or 1), 64
 """Threads that read, and how many files each is given at a time."""
 
 _HEAD = frozenset(Record.__dataclass_fields__) - {"scores"}
 _CELL = Cell.__dataclass_fields__.keys()
 _STATUS = {str(status): status for status in Status}
-_CELL_COLUMNS = (
-    *("task", "shard", "explainer", "family", "metric", "category", "higher_is_better", "settings", "status", "reason"),
-)
+
+Read = TypeVar("Read")
 
 
 def path_of(results: Path, task: str, shard: str, name: str) -> Path:
@@ -178,26 +178,15 @@ def load(results: Path) -> Results:
     Raises:
         ValueError: there is no record, or a file is no record.
     """
-    tables, zeros = [], []
-    cells: dict[str, list[Any]] = {column: [] for column in _CELL_COLUMNS}
-    of_tables: dict[str, list[str]] = {"task": [], "explainer": []}
-    paths = list(records(results))
-    for path, table in zip(paths, _read_all(paths), strict=True):
-        head = _raw_head(table.schema, path)
-        task, explainer = head["task"], head["explainer"]
-        tables.append(table.replace_schema_metadata(None))
-        of_tables["task"].append(task)
-        of_tables["explainer"].append(explainer)
-        zeros += [(task, explainer, sample) for sample in json.loads(head["origin"].get("all_zero", "[]"))]
-        _add_cells(cells, head)
-    if not tables:
+    read_ones = list(_read_all(list(records(results)), _read_scores))
+    if not read_ones:
         raise ValueError(f"no records in {results}: fill it with `bench run`, or name another with --results")
+    heads, cells, tables = zip(*read_ones, strict=True)
     lengths = [len(table) for table in tables]
     scores = pa.concat_tables(tables).unify_dictionaries().to_pandas()
-    for column, names in of_tables.items():
-        scores[column] = pd.Categorical(names).repeat(lengths)
-    zero_maps = pd.DataFrame(zeros, columns=["task", "explainer", "sample"]).drop_duplicates()
-    return _parted(Results(scores, pd.DataFrame(cells), _load_samples(results), zero_maps))
+    for column in ("task", "explainer"):
+        scores[column] = pd.Categorical([head[column] for head in heads]).repeat(lengths)
+    return _parted(Results(scores, _cells(heads, cells), _load_samples(results), _zero_maps(heads)))
 
 
 def _parted(whole: Results) -> Results:
@@ -218,28 +207,48 @@ def _parted(whole: Results) -> Results:
     return replace(part(False), human=part(True))
 
 
-def _add_cells(columns: dict[str, list[Any]], head: Mapping[str, Any]) -> None:
-    """A record's cells, a column at a time: there may be hundreds of thousands."""
-    cells = head["cells"]
-    for column in ("task", "shard", "explainer", "family"):
-        columns[column] += [head[column]] * len(cells)
-    columns["metric"] += cells
-    for column in ("category", "higher_is_better", "settings", "reason"):
-        columns[column] += [cell[column] for cell in cells.values()]
-    columns["status"] += [_STATUS[cell["status"]] for cell in cells.values()]
+def _read_scores(path: Path) -> tuple[dict[str, Any], dict[str, list[Any]], pa.Table]:
+    """A record's head without its cells; its cells, a column at a time; its scores."""
+    table = _read_table(path)
+    head = _raw_head(table.schema, path)
+    del head["samples"]
+    cells = head.pop("cells")
+    columns = {column: [cell[column] for cell in cells.values()] for column in _CELL}
+    return head, {"metric": list(cells), **columns}, table.replace_schema_metadata(None)
 
 
-def _read_all(paths: Sequence[Path]) -> Iterator[pa.Table]:
-    """The tables of the files, in turn, some of them read ahead: pyarrow reads while Python works."""
+def _read_all(paths: Sequence[Path], read: Callable[[Path], Read]) -> Iterator[Read]:
+    """What is read from the files, in turn, some of them read ahead: pyarrow reads while Python works."""
     with ThreadPoolExecutor(_N_READERS) as readers:
         some = [paths[start : start + _N_AT_ONCE] for start in range(0, len(paths), _N_AT_ONCE)]
-        for tables in readers.map(lambda of: [_read_table(path) for path in of], some):
-            yield from tables
+        for found in readers.map(lambda of: [read(path) for path in of], some):
+            yield from found
+
+
+def _cells(heads: Sequence[Mapping[str, Any]], cells: Sequence[Mapping[str, list[Any]]]) -> pd.DataFrame:
+    """The cells of all records, in one table."""
+    n_cells = [len(columns["metric"]) for columns in cells]
+    of_record = {
+        name: pd.Series([head[name] for head in heads]).repeat(n_cells).array
+        for name in ("task", "shard", "explainer", "family")
+    }
+    of_cell = {name: list(chain.from_iterable(columns[name] for columns in cells)) for name in ("metric", *_CELL)}
+    of_cell["status"] = [_STATUS[status] for status in of_cell["status"]]
+    return pd.DataFrame({**of_record, **of_cell})
+
+
+def _zero_maps(heads: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    zeros = [
+        (head["task"], head["explainer"], sample)
+        for head in heads
+        for sample in json.loads(head["origin"].get("all_zero", "[]"))
+    ]
+    return pd.DataFrame(zeros, columns=["task", "explainer", "sample"]).drop_duplicates()
 
 
 def _load_samples(results: Path) -> pd.DataFrame:
     paths = sorted(results.glob(f"*/*/{SAMPLES}.parquet"))
-    tables = [table.replace_schema_metadata(None) for table in _read_all(paths)]
+    tables = [table.replace_schema_metadata(None) for table in _read_all(paths, _read_table)]
     if not tables:
         return pd.DataFrame()
     frame: pd.DataFrame = pa.concat_tables(tables, promote_options="permissive").to_pandas()
@@ -275,7 +284,7 @@ def _read_table(path: Path) -> pa.Table:
     try:
         # Several times faster than `read_table`, which looks for a data set: there may be thousands of records.
         with pa.OSFile(str(path)) as source, pq.ParquetFile(source) as file:
-            return file.read()
+            return file.read(use_threads=False)
     except (pa.ArrowInvalid, OSError) as error:
         raise _unreadable(path, error) from error
 

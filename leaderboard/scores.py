@@ -73,7 +73,7 @@ def cubes(
     categories: Collection[str] | None = None,
     outcomes: Collection[str] | None = None,
 ) -> Iterator[Cube]:
-    """The cubes of the tasks, sorted by name, one at a time.
+    """The cubes of the tasks that have metrics and samples, sorted by name, one at a time.
 
     Args:
         results: What `leaderboard.record.load` read. Where its table of samples has a column `patient`, samples of
@@ -90,8 +90,9 @@ def cubes(
         metrics = _metrics(of_task, categories)
         rows = results.scores[(results.scores.task == name).to_numpy()]
         samples = _samples(results.samples, str(name), outcomes)
-        if len(metrics):
-            yield _cube(str(name), metrics, who, rows, samples)
+        cube = _cube(str(name), metrics, who, rows, samples)
+        if cube.metrics and cube.samples:
+            yield cube
 
 
 def _metrics(cells: pd.DataFrame, categories: Collection[str] | None) -> pd.DataFrame:

@@ -8,8 +8,6 @@ References:
     [2] Kerby, The simple difference formula, Comprehensive Psychology 3 (2014).
 """
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -17,12 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from .threads import in_parts
+
 N_EXACT = 50
 """Up to so many differences that are not zero a p-value is exact, ties or none; beyond, the normal approximation."""
-
-_N_AT_ONCE = 1 << 15
-"""So many differences are ranked at a time: they stay in the processor's cache."""
-_N_THREADS = min(4, os.cpu_count() or 1)
 
 Array = NDArray[np.float64]
 
@@ -49,11 +45,23 @@ def compare(differences: Array) -> Comparisons:
 
     The two-sided p-value is twice the one-sided one in the direction of the mean difference.
     """
-    ranks = signed_ranks(differences)
+    found = Comparisons(np.empty(len(differences), np.int64), *np.empty((4, len(differences))))
+
+    def compare_part(part: slice) -> None:
+        for column, values in zip(found, _compared(differences[part]), strict=True):
+            column[part] = values
+
+    in_parts(compare_part, *differences.shape)
+    return found
+
+
+def _compared(differences: Array) -> Comparisons:
     defined = np.isfinite(differences)
     n = defined.sum(axis=1)
     total = np.where(defined, differences, 0).sum(axis=1)
-    ranks[~defined] = 0
+    # Sums of ranks do not ask whose they are.
+    ordered = _by_size(differences)
+    ranks = np.where(np.isfinite(ordered), _ranks(np.abs(ordered)) * np.sign(ordered), 0)
     p_above, p_below = _p_values(ranks)
     size = np.abs(ranks).sum(axis=1)
     effect = ranks.sum(axis=1) / np.where(size > 0, size, 1)
@@ -74,34 +82,63 @@ def signed_ranks(differences: Array) -> Array:
     >>> signed_ranks(np.array([[0.5, -2.0, 0.0, 0.5, np.nan]]))
     array([[ 1.5, -3. ,  0. ,  1.5,  nan]])
     """
+    order, ordered = _order(np.abs(differences))
     ranks = np.empty(differences.shape)
-    step = max(1, _N_AT_ONCE // max(differences.shape[1], 1))
-    parts = [slice(start, start + step) for start in range(0, len(differences), step)]
+    ranks.ravel()[order] = _ranks(ordered)
+    return np.asarray(ranks * np.sign(differences))
 
-    def rank(part: slice) -> None:
-        ranks[part] = _ranked(differences[part])
 
-    if len(parts) > 1:
-        with ThreadPoolExecutor(_N_THREADS) as threads:
-            list(threads.map(rank, parts))
-    elif parts:
-        rank(parts[0])
+def mean_ranks(values: Array) -> Array:
+    """The ranks 1 … N of each row of finite values (P, N); ties share their mean rank.
+
+    >>> mean_ranks(np.array([[0.5, -2.0, 0.5]]))
+    array([[2.5, 1. , 2.5]])
+    """
+    order = np.argsort(values, axis=1)
+    ranks = np.empty(values.shape)
+    np.put_along_axis(ranks, order, _shared_places(np.take_along_axis(values, order, axis=1)), axis=1)
     return ranks
 
 
-def _ranked(differences: Array) -> Array:
-    size = np.abs(differences)
-    order = np.argsort(size, axis=1)
-    ordered = np.take_along_axis(size, order, axis=1)
-    places = np.broadcast_to(np.arange(1.0, size.shape[1] + 1), size.shape)
+def _by_size(differences: Array) -> Array:
+    """Each row in the order of |d|; nan comes last.
+
+    Faster than `argsort`: the bits of a float64 that is not negative, read as a whole number, order as the float does.
+    Turned left by one, so that the sign comes last, those of d order as |d| does, and lose nothing.
+    """
+    bits = differences.view(np.uint64)
+    turned = bits << 1 | bits >> 63
+    turned.sort(axis=1)
+    return (turned >> 1 | turned << 63).view(np.float64)
+
+
+def _order(size: Array) -> tuple[NDArray[np.int64], Array]:
+    """Sizes (P, N), none of them negative, with each row in order, nan last; before them, their places in all P × N.
+
+    As `_by_size`, and what gives way to the place are the lowest bits of the size. Sizes that differ in those only may
+    come out the wrong way round; so the order is checked, and rows with such neighbours are sorted again, slowly.
+    """
+    places = np.arange(size.size).reshape(size.shape)
+    low = (1 << size.size.bit_length()) - 1
+    order = size.view(np.int64) & ~low | places
+    order.sort(axis=1)
+    order &= low
+    ordered = size.take(order)
+    wrong = (ordered[:, 1:] < ordered[:, :-1]).any(axis=1)
+    if wrong.any():
+        order[wrong] = np.argsort(size[wrong], axis=1) + places[wrong, :1]
+        ordered[wrong] = size.take(order[wrong])
+    return order, ordered
+
+
+def _ranks(ordered: Array) -> Array:
+    """Ranks (P, N) of sorted rows, the mean rank where values are equal; zeros, in front, do not count."""
+    places = np.broadcast_to(np.arange(1.0, ordered.shape[1] + 1), ordered.shape)
     tied = (ordered[:, 1:] == ordered[:, :-1]).any(axis=1)
     if tied.any():
         places = places.copy()
         places[tied] = _shared_places(ordered[tied])
-    ranks = np.empty_like(size)
-    # Zeros are sorted to the front and do not count.
-    np.put_along_axis(ranks, order, places - (ordered == 0).sum(axis=1, keepdims=True), axis=1)
-    return np.asarray(ranks * np.sign(differences))
+    return np.asarray(places - (ordered == 0).sum(axis=1, keepdims=True))
 
 
 def least_n(n_tests: int, level: float) -> int:
@@ -120,14 +157,11 @@ def least_n(n_tests: int, level: float) -> int:
 
 def _shared_places(ordered: Array) -> Array:
     """Places 1 … N of sorted rows (P, N), the mean place where values are equal."""
-    at = np.arange(ordered.shape[1])
-    new = np.ones(ordered.shape, dtype=bool)
-    new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    first = np.maximum.accumulate(np.where(new, at, 0), axis=1)
-    ends = np.ones(ordered.shape, dtype=bool)
-    ends[:, :-1] = new[:, 1:]
-    last = np.minimum.accumulate(np.where(ends, at, len(at))[:, ::-1], axis=1)[:, ::-1]
-    return np.asarray((first + last) / 2 + 1, dtype=np.float64)
+    first = np.ones(ordered.shape, dtype=bool)
+    first[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    starts = np.flatnonzero(first)
+    lengths = np.diff(starts, append=ordered.size)
+    return np.repeat(starts % ordered.shape[1] + (lengths + 1) / 2, lengths).reshape(ordered.shape)
 
 
 def _p_values(ranks: Array) -> tuple[Array, Array]:

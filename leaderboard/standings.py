@@ -170,10 +170,10 @@ def _columns(
 ) -> tuple[tuple[Standing, ...], Array]:
     """The columns, OVERALL first, and the places."""
     names = [OVERALL, *families] if families else []
-    shares = {family: _drawn(fights, family) for family in families}
+    of_families = _drawn(fights, families, len(who.names))
+    shares = dict(zip(families, of_families, strict=True))
     if families:
-        of_all = np.array([shares[family] for family in families])
-        shares[OVERALL] = _weighted(of_all, np.array([weights.get(family, 1.0) for family in families]))
+        shares[OVERALL] = _weighted(of_families, np.array([weights.get(family, 1.0) for family in families]))
     level = _levels(fights)
     columns = tuple(_standing(name, fights, who, pairs, shares[name], level) for name in names)
     place = _places(shares[OVERALL], who.n_ranked, level) if names else np.full((len(who.names), 3), np.nan)
@@ -234,19 +234,27 @@ def _beats_controls(tests: Tests, who: Explainers) -> tuple[bool | None, ...]:
     return tuple(bool(row.all()) if known.any() else None for row, known in zip(beaten, n, strict=True))
 
 
-def _drawn(fights: Sequence[TaskDuels], family: str) -> Array:
-    """The share of duels won in a family, (E, 1 + B): as it is, then of each resample. nan: no duel."""
-    total, n = np.zeros((1, 1)), np.zeros((1, 1))
-    for place, one in enumerate(fights):
-        if family in one.won:
-            won = one.won[family]
+def _drawn(fights: Sequence[TaskDuels], families: Sequence[str], n_explainers: int) -> Array:
+    """The share of duels won in each family, (F, E, 1 + B): as it is, then of each resample. nan: no duel."""
+    total, n = np.zeros((2, len(families), n_explainers, 1 + N_RESAMPLES))
+    for turn, one in enumerate(fights):
+        known = [place for place, family in enumerate(families) if family in one.won]
+        if known:
+            won = np.stack([one.won[families[place]] for place in known])
             defined = np.isfinite(won)
-            counts = np.hstack([np.ones((won.shape[1], 1)), resample_counts(won.shape[1], N_RESAMPLES)])
-            drawn = np.full((1, 1), won.shape[1]) if defined.all() else defined @ counts
+            drawn = _sums(defined.astype(np.float64)) if not defined.all() else np.full((1, 1, 1), one.n_units)
             there = drawn > 0
-            share = np.where(there, np.where(defined, won, 0) @ counts / np.where(there, drawn, 1), 0)
-            total, n = total + _turned(share, place), n + _turned(there, place)
+            share = np.where(there, _sums(np.where(defined, won, 0)) / np.where(there, drawn, 1), 0)
+            total[known] += _turned(share, turn)
+            n[known] += _turned(there, turn)
     return np.where(n > 0, total / np.where(n > 0, n, 1), np.nan)
+
+
+def _sums(values: Array) -> Array:
+    """Sums of values (F, E, U) over the units, (F, E, 1 + B): as they are, then of each resample."""
+    flat = values.reshape(-1, values.shape[-1])
+    drawn = flat @ resample_counts(flat.shape[1], N_RESAMPLES)
+    return np.hstack([flat.sum(axis=1, keepdims=True), drawn]).reshape(*values.shape[:-1], -1)
 
 
 def _turned(drawn: NDArray[Any], place: int) -> NDArray[Any]:

@@ -21,9 +21,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
+from scipy import special
 
-from .signed_rank import compare
+from .signed_rank import compare, mean_ranks
 from .units import Units, means_of_units, sums_of
 
 LEVEL = 0.05
@@ -142,7 +142,7 @@ def friedman(scores: ArrayLike) -> Friedman:
     n, k = blocks.shape
     if n < 2 or k < 2:
         return Friedman(n, float("nan"), 1.0)
-    ranked = stats.rankdata(blocks, axis=1)
+    ranked = mean_ranks(blocks)
     spread = np.square(ranked - (k + 1) / 2).sum()
     if spread == 0:
         return Friedman(n, 0.0, 1.0)
@@ -152,7 +152,7 @@ def friedman(scores: ArrayLike) -> Friedman:
     if left <= 1e-9 * spread:
         return Friedman(n, float("inf"), float(special.gamma(k + 1) ** (1 - n)))
     statistic = float((n - 1) * explained / left)
-    return Friedman(n, statistic, float(stats.f.sf(statistic, k - 1, (k - 1) * (n - 1))))
+    return Friedman(n, statistic, float(special.fdtrc(k - 1, (k - 1) * (n - 1), statistic)))
 
 
 def ranks(scores: ArrayLike, higher_is_better: bool, units: Units | None = None) -> NDArray[np.int64]:
@@ -327,7 +327,7 @@ def widened(n: int, freedom: int) -> float:
         n: A sample of n is narrower than what it is drawn from, by √((n - 1) / n).
         freedom: Degrees of freedom of its estimated deviation.
     """
-    return float(np.sqrt(n / (n - 1)) * stats.t.ppf(1 - LEVEL / 2, freedom))
+    return float(np.sqrt(n / (n - 1)) * special.stdtrit(freedom, 1 - LEVEL / 2))
 
 
 def _quantiles(values: Array, level: float) -> Array:

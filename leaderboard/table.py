@@ -6,7 +6,7 @@
 Every number is a pure function of the records: same records, same table.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from typing import Literal
 
 import numpy as np
@@ -96,41 +96,35 @@ def leaderboard(
         cells = cells[cells.task.isin(samples.task)]
     if cells.empty:
         raise ValueError(f"no cell is left after the cut; there are {_inventory(results)}")
-    columns = list(_columns(cells, results, samples))
+    table = _rows(cells, results, samples)
     if results.human is not None:
-        columns = list(_with_human(columns, _of_human(results.human, cells, samples)))
-    table = pd.concat(columns, ignore_index=True)
+        read = _cells(results.human.cells[results.human.cells.task.isin(cells.task)])
+        table = table if read.empty else _with_human(table, _rows(read, results.human, samples))
     table["n_patients"] = table.n_patients.astype("Int64")
     table["outcomes"] = ", ".join(sorted(outcomes)) if outcomes is not None else ""
     table["tells_noise"] = table.metric.map(_telling(results, cells, samples)).astype("boolean")
     return table[list(COLUMNS)]
 
 
-def _columns(cells: pd.DataFrame, results: Results, samples: pd.DataFrame | None) -> Iterator[pd.DataFrame]:
-    """A frame a task, stratum and metric."""
-    for task, found in cells.groupby("task", sort=True, observed=True):
-        for stratum, keep in _strata(str(task), samples):
-            for column in _task_columns(str(task), found, results, keep):
-                yield column.assign(stratum=stratum)
+def _rows(cells: pd.DataFrame, results: Results, samples: pd.DataFrame | None) -> pd.DataFrame:
+    """The rows of all tasks and strata."""
+    rows = [
+        _task_rows(str(task), found, results, keep).assign(stratum=stratum)
+        for task, found in cells.groupby("task", sort=True, observed=True)
+        for stratum, keep in _strata(str(task), samples)
+    ]
+    return pd.concat(rows, ignore_index=True)
 
 
-def _of_human(human: Results, cells: pd.DataFrame, samples: pd.DataFrame | None) -> list[pd.DataFrame]:
-    of_tasks = _cells(human.cells[human.cells.task.isin(cells.task)])
-    return list(_columns(of_tasks, human, samples))
-
-
-def _with_human(columns: Sequence[pd.DataFrame], of_human: Sequence[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-    """The columns of localization, where there is a second reader, with a row of his; empty where he has no score."""
-    known = {tuple(column.iloc[0][["task", "stratum", "metric"]]): column for column in of_human}
-    tasks = {task: column for (task, _, _), column in known.items()}
-    for column in columns:
-        task, stratum, metric, category = column.iloc[0][["task", "stratum", "metric", "category"]]
-        if task not in tasks or category != LOCALIZATION:
-            yield column
-            continue
-        nothing = {"n": 0, "mean": np.nan, "low": np.nan, "high": np.nan, "n_undefined": 0, "n_zero_maps": 0}
-        blank = tasks[task].assign(**nothing, stratum=stratum, metric=metric, status="missing", reason="")
-        yield pd.concat([column, known.get((task, stratum, metric), blank)], ignore_index=True)
+def _with_human(table: pd.DataFrame, human: pd.DataFrame) -> pd.DataFrame:
+    """The table with a row of the second reader's beneath each metric of localization; empty where he has no score."""
+    key, of_metric = ["task", "stratum", "metric"], ["category", "higher_is_better", "n_samples", "n_patients"]
+    judged = table[(table.category == LOCALIZATION) & table.task.isin(human.task)].drop_duplicates(key, keep="last")
+    rows = judged[[*key, *of_metric]].merge(human.drop(columns=of_metric), how="left", on=key)
+    about = {"explainer": HUMAN, "family": HUMAN, "control": True, "best": False, "status": "missing", "reason": ""}
+    rows = rows.fillna({**about, "n": 0, "n_undefined": 0, "n_zero_maps": 0}).astype(table.dtypes)
+    rows.index = judged.index + 0.5
+    return pd.concat([table, rows]).sort_index().reset_index(drop=True)
 
 
 def _strata(task: str, samples: pd.DataFrame | None) -> Iterator[tuple[str, pd.Series | None]]:
@@ -180,8 +174,8 @@ def check_cut(
     _cut(results.samples, outcomes)
 
 
-def _task_columns(task: str, cells: pd.DataFrame, results: Results, keep: pd.Series | None) -> Iterator[pd.DataFrame]:
-    """A frame a metric of the task, a row an explainer."""
+def _task_rows(task: str, cells: pd.DataFrame, results: Results, keep: pd.Series | None) -> pd.DataFrame:
+    """The rows of a task: metric by metric, each explainer."""
     explainers = cells.drop_duplicates("explainer").set_index("explainer").family.sort_index()
     metrics = cells.drop_duplicates("metric").set_index("metric")[["category", "higher_is_better"]]
     metrics = metrics.iloc[np.lexsort((metrics.index, _category_order(metrics.category)))]
@@ -193,18 +187,29 @@ def _task_columns(task: str, cells: pd.DataFrame, results: Results, keep: pd.Ser
     counted = pd.Index(keep.unique()) if keep is not None else names if known is None else known.index
     sizes = {"n_samples": len(counted), "n_patients": n_patients(known, counted)}
     units = units_of(known, names) if sizes["n_patients"] is not None else None
-    about = zip(map(str, metrics.index), map(str, metrics.category), map(bool, metrics.higher_is_better), strict=True)
-    for index, (metric, category, higher_is_better) in enumerate(about):
-        values = pd.DataFrame(scores[index].T, columns=explainers.index)
-        frame = judge(values, control, higher_is_better, category == COSTS, units).reset_index()
-        state = states.loc[metric].reindex(explainers.index)
-        frame["status"] = state.status.fillna("missing").to_numpy()
-        frame["reason"] = state.reason.fillna("").to_numpy()
-        frame = frame.assign(
-            family=explainers.to_numpy(), control=control, n_undefined=undefined[index], n_zero_maps=zero_maps
+    judged = []
+    for of_metric, category, higher_is_better in zip(scores, metrics.category, metrics.higher_is_better, strict=True):
+        values = pd.DataFrame(of_metric.T, columns=explainers.index)
+        judged.append(judge(values, control, bool(higher_is_better), category == COSTS, units))
+    state = states.reindex(pd.MultiIndex.from_product([metrics.index, explainers.index]))
+    n_metrics, n_explainers = undefined.shape
+    return (
+        pd.concat(judged)
+        .reset_index()
+        .assign(
+            status=state.status.fillna("missing").to_numpy(),
+            reason=state.reason.fillna("").to_numpy(),
+            family=np.tile(explainers.to_numpy(), n_metrics),
+            control=np.tile(control, n_metrics),
+            n_undefined=undefined.ravel(),
+            n_zero_maps=np.tile(zero_maps, n_metrics),
+            task=task,
+            **sizes,
+            metric=metrics.index.to_numpy().repeat(n_explainers),
+            category=metrics.category.to_numpy().repeat(n_explainers),
+            higher_is_better=metrics.higher_is_better.to_numpy(dtype=bool).repeat(n_explainers),
         )
-        frame = frame.assign(task=task, **sizes, metric=metric, category=category)
-        yield frame.assign(higher_is_better=higher_is_better)
+    )
 
 
 def _n_zero_maps(zero_maps: pd.DataFrame, explainers: pd.Index, keep: pd.Series | None) -> NDArray[np.int64]:

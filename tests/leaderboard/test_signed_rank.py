@@ -4,10 +4,13 @@ import itertools
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 from scipy import stats
 
-from leaderboard.signed_rank import compare, least_n, signed_ranks
+from leaderboard.signed_rank import compare, least_n, mean_ranks, signed_ranks
 
 Array = NDArray[np.float64]
 
@@ -28,6 +31,74 @@ def test_ranks_agree_with_a_slow_replica(seed: int) -> None:
     differences = np.vstack([rng.normal(size=(3, 20)), rng.integers(-3, 4, (5, 20))])
     differences[rng.uniform(size=differences.shape) < 0.2] = np.nan
     np.testing.assert_array_equal(signed_ranks(differences), [_slow_ranks(row) for row in differences])
+
+
+def _by_scipy(differences: Array) -> Array:
+    """Row by row, with scipy's ranks of what is neither 0 nor nan."""
+    ranks = np.where(np.isnan(differences), np.nan, 0.0)
+    for row, own in zip(differences, ranks, strict=True):
+        counts = np.isfinite(row) & (row != 0)
+        own[counts] = np.sign(row[counts]) * stats.rankdata(np.abs(row[counts]))
+    return ranks
+
+
+TINY, HUGE = 5e-324, 1.7976931348623157e308
+NEAR = [1.0, np.nextafter(1, 2), np.nextafter(1, 0), -np.nextafter(1, 2), 1 + 2**-45]
+"""Sizes that differ in the last bits only."""
+DIFFERENCES = arrays(
+    np.float64,
+    array_shapes(min_dims=2, max_dims=2, max_side=40),
+    elements=st.one_of(
+        st.sampled_from([0.0, -0.0, np.nan, -np.nan, TINY, -TINY, 3 * TINY, 2.3e-308, HUGE, -HUGE, *NEAR]),
+        st.integers(-3, 3).map(float),
+        st.floats(allow_nan=False, allow_infinity=False),
+    ),
+    fill=st.nothing(),
+)
+
+
+@given(differences=DIFFERENCES)
+@settings(max_examples=150, derandomize=True, deadline=None)
+def test_ranks_are_scipys_whatever_the_differences(differences: Array) -> None:
+    before = differences.copy()
+    np.testing.assert_array_equal(signed_ranks(differences), _by_scipy(differences))
+    np.testing.assert_array_equal(differences, before)
+
+
+@given(differences=DIFFERENCES)
+@settings(max_examples=100, derandomize=True, deadline=None)
+def test_the_test_is_made_of_scipys_ranks(differences: Array) -> None:
+    differences = np.clip(differences, -1e300, 1e300)  # the sum of larger ones would overflow
+    ranks = np.nan_to_num(_by_scipy(differences))
+    total = np.abs(ranks).sum(axis=1)
+    defined = ~np.isnan(differences)
+    expected = np.where(defined.any(axis=1), ranks.sum(axis=1) / np.maximum(total, 1), np.nan)
+    found = compare(differences)
+    np.testing.assert_array_equal(found.effect, expected)
+    np.testing.assert_array_equal(found.n, defined.sum(axis=1))
+
+
+@given(values=arrays(np.float64, (3, 20), elements=st.integers(-3, 3).map(float) | st.floats(-9, 9)))
+@settings(max_examples=30, derandomize=True, deadline=None)
+def test_mean_ranks_are_scipys(values: Array) -> None:
+    np.testing.assert_array_equal(mean_ranks(values), stats.rankdata(values, axis=1))
+
+
+def test_sizes_that_differ_in_their_last_bits_are_told_apart() -> None:
+    rng = np.random.default_rng(0)
+    differences = 1 + rng.permuted(np.tile(np.arange(1000.0), (5, 1)), axis=1) * 2.0**-52
+    np.testing.assert_array_equal(signed_ranks(differences), _by_scipy(differences))
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (3, 0), (300, 1000), (3, 40_000)])
+def test_of_many_rows_each_is_compared_as_it_is_alone(shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(1)
+    differences = rng.normal(size=shape).round(3)
+    differences[rng.uniform(size=shape) < 0.1] = np.nan
+    together = compare(differences)
+    alone = [compare(row[None]) for row in differences]
+    for at, column in enumerate(together):
+        np.testing.assert_array_equal(column, [one[at][0] for one in alone])
 
 
 @pytest.mark.parametrize("n", [1, 6, 50, 51, 400])

@@ -1,6 +1,7 @@
 """Standings: planted orders are found, what is missing is said, correlated metrics do not count twice."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -282,3 +283,10 @@ def test_formats_tell_the_same(found: Standings) -> None:
 
 def test_same_records_give_the_same_standings(results: Results, found: Standings) -> None:
     assert render_summary(standings(results), "csv") == render_summary(found, "csv")
+
+
+def test_a_task_without_such_an_outcome_is_left_out(results: Results) -> None:
+    samples = results.samples.assign(outcome=np.where(results.samples.task == "one", "right", "wrong"))
+    cut = standings(replace(results, samples=samples), outcomes=["right"])
+    assert cut.tasks == ("one",)
+    np.testing.assert_array_equal(cut.columns[0].mean_rank, standings(results, tasks=["one"]).columns[0].mean_rank)
