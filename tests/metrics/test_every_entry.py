@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Callable
-from typing import Final
+from dataclasses import fields, replace
+from typing import Any, Final
 
 import pytest
 import torch
@@ -10,6 +11,10 @@ from torch import Tensor, nn
 
 from bench.catalog import catalog
 from metrics.base import Category, Decisions, Explanation, Metric
+from metrics.likeness import RankSimilarity
+from metrics.linear_imputation import LinearImputer
+from metrics.movements import Rotation
+from metrics.perturb import ZeroImputer
 
 ENTRIES: Final = {
     name: metric
@@ -97,10 +102,25 @@ SCORES: Final[dict[str, dict[str, float]]] = {
 """Of each kind of map, by the entry's class, where the docstring gives a number; all others are defined."""
 MAY_BE_UNDEFINED: Final = {("one pixel", "SensitivityN")}
 """Whether one of a hundred small subsets meets the pixel is chance."""
-ASKING_AGAIN: Final = {Category.ROBUSTNESS, Category.RANDOMIZATION, Category.AXIOMATIC}
-ASKS_ONCE: Final = {name for name in ENTRIES if name.endswith("_floor")} | {
-    *("completeness", "conservation", "non_sensitivity")
+ASKING_AGAIN: Final = sorted(
+    name
+    for name, metric in ENTRIES.items()
+    if metric.category in (Category.ROBUSTNESS, Category.RANDOMIZATION) and not name.endswith("_floor")
+) + ["input_invariance"]
+OTHER_SETTINGS: Final[dict[str, Any]] = {
+    **{"imputer": ZeroImputer(), "n_steps": 7, "min_drop": 0.3, "grid": 6, "n_regions": 4, "n_segments": 20},
+    **{"percentages": range(40, 44), "share": 0.2, "shares": (0.3,), "n_subsets": 11, "n_draws": 2, "side": 0.4},
+    **{"n_squares": 9, "baseline": 0.5, "n_patches": 3, "tolerance": 0.92, "shift": 0.5, "held": 0.5, "stride": 4},
+    **{"width": 0.3, "radius": 0.1, "n_samples": 2, "floor": 0.5, "shifts": (0.3, 0.1), "n_stages": 1},
+    **{"noise_level": 0.4, "n_bins": 9, "similarity": RankSimilarity(), "transformation": Rotation(-15.0)},
 }
+SETTINGS: Final = {
+    f"{type(metric).__name__} {field.name}": (metric, field.name)
+    for metric in ENTRIES.values()
+    for field in fields(metric)
+    if field.compare
+}
+"""One entry of each class, and each of its settings."""
 
 every_entry = pytest.mark.parametrize("name", sorted(ENTRIES))
 
@@ -177,23 +197,56 @@ def test_only_metrics_of_masks_are_undefined_without_one(
         assert metric.needs_shortcuts or bool(score[:4].isfinite().all())
 
 
-@pytest.mark.parametrize("name", [name for name, metric in ENTRIES.items() if metric.category in ASKING_AGAIN])
+@pytest.mark.parametrize("name", ASKING_AGAIN)
 def test_a_second_map_that_is_not_finite_is_an_error_and_no_score(
     name: str, explained: Callable[[Explain], Explanation]
 ) -> None:
-    first = explained(_usual)
-    asked: list[int] = []
-
-    def broken(_model: nn.Module, inputs: Tensor, _targets: Tensor) -> Tensor:
-        asked.append(len(inputs))
-        maps = inputs.mean(dim=1, keepdim=True) - 0.5
+    def broken(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        maps = _usual(model, inputs, targets)
         maps[0, 0, 3, 3] = torch.nan
         return maps
 
-    explanation = Explanation(first.decisions, first.attributions, broken)
-    if name in ASKS_ONCE:
-        ENTRIES[name](explanation)
-        assert not asked
-    else:
-        with pytest.raises(ValueError, match=r"1 of \d+ maps are not finite"):
-            ENTRIES[name](explanation)
+    first = explained(_usual)
+    with pytest.raises(ValueError, match=r"1 of \d+ maps are not finite"):
+        ENTRIES[name](Explanation(first.decisions, first.attributions, broken))
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_another_setting_is_another_score_and_shares_only_what_is_the_same(
+    setting: str, network: nn.Module, images: Tensor, masks: Tensor, explain: Explain
+) -> None:
+    """What metrics share goes by a name: were a setting missing in it, whoever asks second would get the other's."""
+    metric, name = SETTINGS[setting]
+    value = getattr(metric, name)
+    other_value = replace(value, noise=0.5) if isinstance(value, LinearImputer) else OTHER_SETTINGS[name]
+    other = replace(metric, **{name: other_value})
+
+    def fresh() -> Explanation:
+        decisions = Decisions(network, images[:4], masks=masks[:4], shortcuts=masks[:4].roll(8, 3))
+        return Explanation(decisions, explain(network, images[:4], decisions.targets), explain)
+
+    explanation = fresh()
+    first, second, alone = metric(explanation), other(explanation), other(fresh())
+    assert torch.equal(second.nan_to_num(9), alone.nan_to_num(9))
+    assert not torch.equal(first.nan_to_num(9), second.nan_to_num(9))
+
+
+@pytest.mark.parametrize("name", ASKING_AGAIN)
+def test_the_target_is_explained_again_and_not_the_prediction(name: str, images: Tensor) -> None:
+    """Every image is decided for the first class, and the second is asked about."""
+    last = nn.Linear(2, 3)
+    network = nn.Sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), last)
+    network = network.eval().requires_grad_(False)
+    last.bias.copy_(torch.tensor([9.0, 0.0, 0.0]))
+    asked: list[Tensor] = []
+
+    def listening(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        asked.append(targets)
+        return _usual(model, inputs, targets)
+
+    decisions = Decisions(network, images, torch.ones(6, dtype=torch.int64))
+    assert not decisions.predictions.any()
+    ENTRIES[name](Explanation(decisions, _usual(network, images, decisions.targets), listening))
+    assert asked
+    of_the_target = torch.cat(asked) == 1
+    assert not of_the_target.any() if name == "random_logit" else of_the_target.all()
