@@ -115,6 +115,20 @@ OTHER_SETTINGS: Final[dict[str, Any]] = {
     **{"width": 0.3, "radius": 0.1, "n_samples": 2, "floor": 0.5, "shifts": (0.3, 0.1), "n_stages": 1},
     **{"noise_level": 0.4, "n_bins": 9, "similarity": RankSimilarity(), "transformation": Rotation(-15.0)},
 }
+OF_SIZES: Final = {
+    *("sparseness", "complexity", "effective_complexity", "granularity", "checkerboard", "non_sensitivity"),
+    *("input_invariance", "mprt", "mprt_bottom_up", "smooth_mprt", "max_sensitivity", "avg_sensitivity"),
+    *("local_lipschitz_estimate", "continuity", "relative_input_stability", "relative_output_stability"),
+    "relative_representation_stability",
+}
+"""A negative factor for all maps changes nothing."""
+OF_DIFFERENCES: Final = {
+    *("granularity", "efficient_mprt", "random_logit", "blur", "blur_top_k", "rotation_strong", "flip"),
+    *("pointing_game", "hit_rate", "relevance_rank_accuracy", "top_k_intersection", "average_precision", "roc_auc"),
+    *("iou_best", "deletion", "insertion", "srg", "abpc", "pixel_flipping", "road", "region_perturbation"),
+    *("selectivity", "irof"),
+}
+"""Any increasing linear function of all maps changes nothing."""
 SETTINGS: Final = {
     f"{type(metric).__name__} {field.name}": (metric, field.name)
     for metric in ENTRIES.values()
@@ -184,6 +198,30 @@ def test_maps_without_information_score_as_the_docstring_says(
         torch.testing.assert_close(score, said, rtol=0, atol=1e-5, equal_nan=True)
     elif (kind, class_name) not in MAY_BE_UNDEFINED:
         assert torch.equal(score.isfinite(), usual.isfinite())
+
+
+def _rounded(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    return (64 * _usual(model, inputs, targets)).round() / 64  # so that factors and sums are exact
+
+
+def _negated(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    return -4 * _rounded(model, inputs, targets)
+
+
+def _moved(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    return 2 * _rounded(model, inputs, targets) + 3
+
+
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [(name, _negated) for name in sorted(OF_SIZES)] + [(name, _moved) for name in sorted(OF_DIFFERENCES)],
+)
+def test_what_changes_nothing_by_the_docstring_changes_nothing(
+    name: str, changed: Explain, explained: Callable[[Explain], Explanation]
+) -> None:
+    score = ENTRIES[name](explained(_rounded))
+    assert bool(score.isfinite().any())
+    torch.testing.assert_close(ENTRIES[name](explained(changed)), score, rtol=1e-5, atol=1e-6, equal_nan=True)
 
 
 @every_entry

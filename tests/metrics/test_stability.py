@@ -518,6 +518,16 @@ def test_a_map_of_one_pixel_is_stable_where_the_pixel_stays(metric: Metric, netw
     assert jumps.tolist() == pytest.approx([2**0.5] * 6)
 
 
+def test_what_was_zero_has_no_relative_move_however_it_moves() -> None:
+    first, other = torch.zeros(2, 5), torch.ones(2, 5)
+    first[1, 0] = 2.0
+    assert relative_input_stability.relative(first, other).isnan().tolist() == [True, False]
+
+
+def test_explanations_of_neighbours_run_on_request() -> None:
+    assert all(metric.on_request for metric in ALL)
+
+
 def test_black_images_have_no_relative_noise(smooth_network: nn.Module) -> None:
     black = torch.zeros(2, 3, 24, 24)
     explanation = _explained(Decisions(smooth_network, black), lambda _model, inputs, _: inputs[:, :1] + 1)
