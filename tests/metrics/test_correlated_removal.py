@@ -20,7 +20,7 @@ from metrics.correlated_removal import (
     sensitivity_n,
     single_deletion_correlation,
 )
-from metrics.correlation import pearson
+from metrics.correlation import pearson, spearman
 from metrics.faithfulness import deletion, insertion
 from metrics.perturb import MeanImputer, UniformImputer, ZeroImputer, ranks
 
@@ -366,6 +366,18 @@ def test_falls_within_rounding_are_ties(network: nn.Module, images: Tensor) -> N
     same = removals.fall(decisions, torch.cat([whole, whole * (1 + 1e-7), whole - 2e-6, whole - 1], dim=1))
     assert torch.equal(same[:, :3], torch.zeros(6, 3, dtype=torch.float64))
     assert same[:, 3].tolist() == pytest.approx([1] * 6, rel=1e-4)
+
+
+@pytest.mark.parametrize("constant", [0.0, 0.1, 0.7])
+def test_what_is_constant_correlates_with_nothing_also_where_its_mean_is_rounded(constant: float) -> None:
+    generator = torch.Generator().manual_seed(1)
+    same = torch.full((3, 7), constant, dtype=torch.float64)
+    other = torch.randn(3, 7, generator=generator, dtype=torch.float64)
+    other[:, 5] = other[:, 0]  # some values may well be equal
+    for pair in ((same, other), (other, same), (same, same)):
+        assert bool(pearson(*pair).isnan().all())
+        assert bool(spearman(*pair).isnan().all())
+    assert bool(pearson(other, other).isfinite().all())
 
 
 def test_pearson_is_that_of_numpy() -> None:

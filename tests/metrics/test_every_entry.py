@@ -168,11 +168,9 @@ def explained() -> Callable[[Explain], Explanation]:
     return make
 
 
-@pytest.mark.parametrize("name", sorted(catalog().metrics))
+@pytest.mark.parametrize("name", sorted(name for name in catalog().metrics if not name.startswith("quantus_")))
 def test_direction_is_that_of_the_paper_and_of_the_docstring(name: str) -> None:
     metric = catalog().metrics[name]
-    if name.startswith("quantus_"):
-        pytest.skip("the reference's own")
     assert metric.higher_is_better == (type(metric).__name__ not in LOWER_IS_BETTER)
     described = [base.__doc__ or "" for base in type(metric).__mro__ if issubclass(base, Metric) and base is not Metric]
     said = next(found for text in described if (found := _directions(text)))
