@@ -444,3 +444,12 @@ def test_faithfulness_estimate_shares_two_steps_with_the_curves(judge: Judge, ma
 def test_settings_without_a_meaning_are_refused(metric: Any, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         replace(metric, **settings)
+
+
+def test_a_constant_map_is_undefined_also_where_cells_are_of_unequal_size(linear_pixels: type) -> None:
+    weights, images = torch.randn(2, 3, 25, 25, generator=torch.Generator().manual_seed(2)).sigmoid()
+    decisions = Decisions(linear_pixels(weights), images[None])
+    constant = torch.ones(1, 1, 25, 25)
+    for metric in (single_deletion_correlation, monotonicity_correlation):
+        assert bool(metric(Explanation(decisions, constant, lambda *_: constant)).isnan().all())
+        assert bool(metric(Explanation(decisions, images[None, :1], lambda *_: constant)).isfinite().all())
