@@ -152,13 +152,13 @@ class NonSensitivity(Metric):
 
 @dataclass(frozen=True)
 class InputInvariance(Metric):
-    """How much the map changes when the image is encoded with another zero, to which the model does not react.
+    """How much the map changes when all pixel values are shifted and the model shifts them back; lower is better.
 
-    All pixels are shifted by a constant, and a first module takes the shift back before the model sees them: the
-    logits are the same by construction, so the map a' should be the map a. score = ‖a' − a‖₂ / (‖a‖₂ + ‖a'‖₂), in [0,
-    1], lower is better: 0 for equal maps, 1 if one of them is all-zero, √½ for unrelated maps of one size. Scaling
-    both maps changes nothing. Constant maps that stay are invariant, and so is any map that does not look at model or
-    image. nan: both maps are all-zero.
+    The image is encoded with another zero: a constant is added to all pixels, and a first module takes it off again
+    before the model sees them. The logits are the same by construction, so the map a' should be the map a. score = ‖a'
+    − a‖₂ / (‖a‖₂ + ‖a'‖₂), in [0, 1], lower is better: 0 for equal maps, 1 if one of them is all-zero, √½ for unrelated
+    maps of one size. Scaling both maps changes nothing. Constant maps that stay are invariant, and so is any map that
+    does not look at model or image. nan: both maps are all-zero.
 
     Explainers fail that take a pixel value for absence (black in integrated gradients and occlusion; input ×
     gradient), or that take [0, 1] for granted (LRP's box rule). Explainers that draw random numbers by the image's
@@ -168,7 +168,7 @@ class InputInvariance(Metric):
     Quantus 0.6 says whether all pixels agree to 1e-4, in the unit of the map.
 
     Reference: Kindermans, Hooker, Adebayo, Alber, Schütt, Dähne, Erhan, Kim, "The (Un)reliability of Saliency Methods",
-    2017; the shift is theirs.
+    arXiv:1711.00867, 2017; the shift is theirs.
 
     Args:
         shift: What is added to all pixels of the images in [0, 1].

@@ -176,20 +176,21 @@ class Explanation:
         explain: (model, inputs, targets) -> attributions, for metrics that ask again.
 
     Raises:
-        ValueError: attributions of another shape, or some that are not finite.
+        ValueError: attributions of another shape, or some that are not finite; also where `explain` answers so.
     """
 
     def __init__(self, decisions: Decisions, attributions: Tensor, explain: Explain) -> None:
-        wanted = (len(decisions.inputs), 1, *decisions.inputs.shape[2:])
-        if attributions.shape != wanted:
-            raise ValueError(f"attributions of these images are {wanted}, not {tuple(attributions.shape)}")
-        broken = ~attributions.isfinite().flatten(1).all(dim=1)
-        if bool(broken.any()):
-            raise ValueError(f"{int(broken.sum())} of {len(broken)} maps are not finite")
         self.decisions = decisions
-        self.attributions = attributions
-        self.explain = explain
+        self.attributions = _checked(attributions, decisions.inputs)
+        self._explain = explain
         self._shared: dict[Hashable, Any] = {}
+
+    def explain(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        """(M, 1, H, W) attributions of other images, or by another model: held to what the first ones are held to.
+
+        Ranks and signs of NaN would be numbers like any other.
+        """
+        return _checked(self._explain(model, inputs, targets), inputs)
 
     def shared(self, key: Hashable, compute: Callable[[], Shared]) -> Shared:
         """The answer of `compute`, computed once for this explanation, whichever metric asks first."""
@@ -265,6 +266,16 @@ class Metric(ABC):
             ValueError: the metric has no curve.
         """
         raise ValueError(f"{self}: has no curve, asked for with {len(explanation.attributions)} attributions")
+
+
+def _checked(attributions: Tensor, inputs: Tensor) -> Tensor:
+    wanted = (len(inputs), 1, *inputs.shape[2:])
+    if attributions.shape != wanted:
+        raise ValueError(f"attributions of these images are {wanted}, not {tuple(attributions.shape)}")
+    broken = ~attributions.isfinite().flatten(1).all(dim=1)
+    if bool(broken.any()):
+        raise ValueError(f"{int(broken.sum())} of {len(broken)} maps are not finite")
+    return attributions
 
 
 def _generator(name: str) -> torch.Generator:

@@ -17,7 +17,7 @@ from .base import Category, Explanation, Metric
 
 @dataclass(frozen=True)
 class Sparseness(Metric):
-    """Gini index of the absolute attributions; in [0, 1 − 1/(H·W)], higher is better.
+    """How few pixels hold the map: Gini index of the absolute attributions; in [0, 1 − 1/(H·W)], higher is better.
 
     With |a| in ascending order, v_1 ≤ … ≤ v_d: G = Σ_k (2k − d − 1) v_k / (d Σ_k v_k). 0 for a constant map,
     1 − 1/d for a single pixel. Order and ties among pixels do not matter; neither does scaling, also by a negative
@@ -40,7 +40,7 @@ class Sparseness(Metric):
 
 @dataclass(frozen=True)
 class Complexity(Metric):
-    """Entropy of the absolute attributions over that of a constant map; in [0, 1], lower is better.
+    """How spread out the map is: entropy of |a| over that of a constant map; in [0, 1], lower is better.
 
     With p_i = |a_i| / Σ |a|: −Σ p_i log p_i / log(H·W), where 0 log 0 = 0. 0 for a single pixel, 1 for a constant map.
     Order and ties among pixels do not matter; neither does scaling, also by a negative number; shifting does. nan: the
@@ -142,8 +142,9 @@ class Granularity(Metric):
 
 @dataclass(frozen=True)
 class Checkerboard(Metric):
-    """Share of the variance of |a| that a pixel's place in a grid of s × s pixels explains, less chance.
+    """How much of the map is a regular grid, an artefact of strides: share of variance, less chance; lower is better.
 
+    The share of the variance of |a| that a pixel's place in a grid of s × s pixels explains, less what chance explains.
     Networks that halve their maps by convolutions of stride 2, residual ones first, hand back relevance on a grid of
     period 2, 4, 8 …: the grid of s = 8 holds all three. With r = |a| less its mean over a window of s × s pixels,
     which is blind to what repeats with the grid and takes all that is smooth: the share η² = Var(mean of r by place)

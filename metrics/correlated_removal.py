@@ -43,10 +43,11 @@ class _Correlation(Metric):
 
 @dataclass(frozen=True)
 class FaithfulnessCorrelation(_Correlation):
-    """Pearson's correlation of Σ_{i∈S} a_i and f(x) − f(x without S) over random subsets S of the pixels.
+    """Does the logit fall by what the map gives to random sets of pixels? Pearson's correlation; higher is better.
 
-    All subsets have the same size and are the same for all explainers. In [−1, 1], higher is better; the sign
-    counts; nan: see above all, a constant map. Costs n_subsets forward passes of the batch, once for all explainers.
+    Pearson's correlation of Σ_{i∈S} a_i and f(x) − f(x without S) over random subsets S of the pixels. All subsets have
+    the same size and are the same for all explainers. In [−1, 1], higher is better; the sign counts; nan: see above
+    all, a constant map. Costs n_subsets forward passes of the batch, once for all explainers.
 
     Quantus draws from the C·H·W values of an image, so that a pixel loses single channels.
 
@@ -75,11 +76,12 @@ class FaithfulnessCorrelation(_Correlation):
 
 @dataclass(frozen=True)
 class SensitivityN(_Correlation):
-    """Mean over sizes n of Pearson's correlation of Σ_{i∈S} a_i and f(x) − f(x without S), S random of n pixels.
+    """Faithfulness correlation, averaged over sizes of the random sets of pixels; higher is better.
 
-    `FaithfulnessCorrelation` at several sizes, of which it shares the subsets. In [−1, 1], higher is better; nan:
-    as there, at any size. Costs n_subsets forward passes of the batch a size, once for all explainers. Quantus
-    removes pixels in the order of the map instead, and correlates over the samples of the batch.
+    Mean over sizes n of Pearson's correlation of Σ_{i∈S} a_i and f(x) − f(x without S), S random of n pixels:
+    `FaithfulnessCorrelation` at several sizes, of which it shares the subsets. In [−1, 1], higher is better; nan: as
+    there, at any size. Costs n_subsets forward passes of the batch a size, once for all explainers. Quantus removes
+    pixels in the order of the map instead, and correlates over the samples of the batch.
 
     Args:
         imputer: What replaces a removed pixel.
@@ -108,12 +110,13 @@ class SensitivityN(_Correlation):
 
 @dataclass(frozen=True)
 class FaithfulnessEstimate(_Correlation):
-    """Pearson's correlation of Σ_{i∈S} a_i and f(x) − f(x without S) over sets S of pixels of similar attribution.
+    """Does the logit fall by what the map gives to pixels of like relevance? Pearson's correlation; higher is better.
 
-    The pixels in descending order are divided into n_steps sets, each of which is removed alone; ties are broken at
-    random, the same for all explainers. In [−1, 1], higher is better; the sign counts; nan: a constant map. Costs
-    n_steps forward passes of the batch an explainer, or two less where the curves of `metrics.faithfulness` are
-    there for this imputer and as many steps. Alvarez-Melis and Jaakkola remove single features.
+    Pearson's correlation of Σ_{i∈S} a_i and f(x) − f(x without S) over sets S of pixels of similar attribution. The
+    pixels in descending order are divided into n_steps sets, each of which is removed alone; ties are broken at random,
+    the same for all explainers. In [−1, 1], higher is better; the sign counts; nan: a constant map. Costs n_steps
+    forward passes of the batch an explainer, or two less where the curves of `metrics.faithfulness` are there for this
+    imputer and as many steps. Alvarez-Melis and Jaakkola remove single features.
 
     Args:
         imputer: What replaces a removed pixel.
@@ -146,11 +149,11 @@ class FaithfulnessEstimate(_Correlation):
 
 @dataclass(frozen=True)
 class SingleDeletionCorrelation(_Correlation):
-    """Spearman's rank correlation of Σ_{i∈S} a_i and f(x) − f(x without S) over the cells S of a grid.
+    """Does the logit fall most where the map gives most, cell by cell? Spearman's rank correlation; higher is better.
 
-    Each cell is removed alone; all explainers meet the same cells. In [−1, 1], higher is better; the sign counts;
-    ties get their average rank; nan: a constant map. Costs grid² forward passes of the batch, once for all
-    explainers.
+    Spearman's rank correlation of Σ_{i∈S} a_i and f(x) − f(x without S) over the cells S of a grid. Each cell is
+    removed alone; all explainers meet the same cells. In [−1, 1], higher is better; the sign counts; ties get their
+    average rank; nan: a constant map. Costs grid² forward passes of the batch, once for all explainers.
 
     Args:
         imputer: What replaces a removed pixel.
@@ -161,7 +164,7 @@ class SingleDeletionCorrelation(_Correlation):
 
     Reference: single deletion, Hesse, Schaub-Meyer, Roth, "FunnyBirds: A Synthetic Vision Dataset for a Part-Based
     Analysis of Explainable AI Methods", ICCV 2023, with cells for parts; Gevaert, Rousseau, Becker, Valkenborg,
-    De Bie, Saeys, "Evaluating Feature Attribution Methods in the Image Domain", 2022.
+    De Bie, Saeys, "Evaluating Feature Attribution Methods in the Image Domain", arXiv:2202.12270, 2022.
     """
 
     imputer: Imputer
@@ -178,12 +181,12 @@ class SingleDeletionCorrelation(_Correlation):
 
 @dataclass(frozen=True)
 class MonotonicityCorrelation(_Correlation):
-    """Spearman's rank correlation of Σ_{i∈S} |a_i| and E[(f(x) − f(x, S random))²] over the cells S of a grid.
+    """Is the logit least sure where the map is strongest, cell by cell? Spearman's rank correlation; higher is better.
 
-    How much the answer is in doubt when a cell is not known, against how much the map makes of it, for or against
-    the class: the sign does not count. The cell takes uniform noise, n_draws times. In [−1, 1], higher is better;
-    ties get their average rank; nan: a constant map. Costs n_draws·grid² forward passes of the batch, once for all
-    explainers.
+    Spearman's rank correlation of Σ_{i∈S} |a_i| and E[(f(x) − f(x, S random))²] over the cells S of a grid. How much
+    the answer is in doubt when a cell is not known, against how much the map makes of it, for or against the class: the
+    sign does not count. The cell takes uniform noise, n_draws times. In [−1, 1], higher is better; ties get their
+    average rank; nan: a constant map. Costs n_draws·grid² forward passes of the batch, once for all explainers.
 
     Quantus takes sets of similar attribution instead of cells, which cost every explainer its own passes; it divides
     by f(x)², which changes no rank.
@@ -216,7 +219,7 @@ class MonotonicityCorrelation(_Correlation):
 
 @dataclass(frozen=True)
 class Infidelity(Metric):
-    """Mean squared error of β Σ_{i∈S} a_i as a forecast of f(x) − f(x without S) over random squares S.
+    """Error of the map, scaled to the logit, as a forecast of how far it falls without random squares; lower is better.
 
     infidelity = E_S[(β Σ_{i∈S} a_i − (f(x) − f(x without S)))²], where β ≥ 0 makes it least:
     β = max(0, E[given · fall] / E[given²]). From 0, lower is better, in squared units of the logit. An explainer's

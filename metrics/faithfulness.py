@@ -60,10 +60,10 @@ class _RemovalCurves(Metric, ABC):
 
 @dataclass(frozen=True)
 class Deletion(_RemovalCurves):
-    """Area under p while the most relevant pixels are removed first (MoRF); in [0, 1], lower is better.
+    """Probability of the class while the most relevant pixels are removed first, area under the curve; lower is better.
 
-    deletion = ∫₀¹ p(x without its q·H·W most relevant pixels) dq, by the trapezoid rule. Petsiuk et al. replace
-    the pixels by zeros, which in their network is the data set's mean colour; here the imputer says by what.
+    deletion = ∫₀¹ p(x without its q·H·W most relevant pixels) dq, by the trapezoid rule; in [0, 1]. Petsiuk et al.
+    replace the pixels by zeros, which in their network is the data set's mean colour; here the imputer says by what.
 
     Reference: Petsiuk, Das, Saenko, "RISE: Randomized Input Sampling for Explanation of Black-box Models",
     BMVC 2018.
@@ -83,10 +83,10 @@ class Deletion(_RemovalCurves):
 
 @dataclass(frozen=True)
 class Insertion(_RemovalCurves):
-    """Area under p while the most relevant pixels are put first into the baseline; in [0, 1], higher is better.
+    """Probability of the class while the most relevant pixels are put in first, area under the curve; higher is better.
 
-    insertion = ∫₀¹ p(baseline with the q·H·W most relevant pixels of x) dq, by the trapezoid rule. To insert the
-    most relevant is to remove the least relevant (LeRF), read backwards: the area is the same. Petsiuk et al.
+    insertion = ∫₀¹ p(baseline with the q·H·W most relevant pixels of x) dq, by the trapezoid rule; in [0, 1]. To insert
+    the most relevant is to remove the least relevant (LeRF), read backwards: the area is the same. Petsiuk et al.
     insert into a blurred image; that is `insertion_blur`.
 
     Reference: Petsiuk, Das, Saenko, "RISE: Randomized Input Sampling for Explanation of Black-box Models",
@@ -107,10 +107,11 @@ class Insertion(_RemovalCurves):
 
 @dataclass(frozen=True)
 class SymmetricRelevanceGain(_RemovalCurves):
-    """Area between the LeRF and the MoRF curve; in [−1, 1], higher is better, a random order has 0 on average.
+    """Gap between removing the least and the most relevant pixels first: area between the curves; higher is better.
 
-    srg = ∫₀¹ p_LeRF(q) − p_MoRF(q) dq. How hard the baseline itself hits the model cancels in the difference,
-    so that the ranking of explainers depends less on the imputer than with deletion or insertion.
+    srg = ∫₀¹ p_LeRF(q) − p_MoRF(q) dq, least and most relevant first; in [−1, 1], 0 on average for a random order. How
+    hard the baseline itself hits the model cancels in the difference, so that the ranking of explainers depends less on
+    the imputer than with deletion or insertion.
 
     Reference: Blücher, Vielhaben, Strodthoff, "Decoupling Pixel Flipping and Occlusion Strategy for Consistent
     XAI Benchmarks", TMLR 2024.
@@ -125,12 +126,13 @@ class SymmetricRelevanceGain(_RemovalCurves):
 
 @dataclass(frozen=True)
 class AreaBetweenCurves(_RemovalCurves):
-    """Area between the LeRF and the MoRF curve, as a share of what removing all pixels costs; higher is better.
+    """Gap between removing the least and the most relevant pixels first, as share of the whole drop; higher is better.
 
     abpc = ∫₀¹ p_LeRF(q) − p_MoRF(q) dq / (p(x) − p(baseline)): both curves are rescaled to begin at 1 and to end at 0.
     This is `SymmetricRelevanceGain` over the whole drop of the sample: every image counts the same, however sure the
-    model is of it and however hard the baseline hits. 0 on average for a random order, 1 where the curves are as far
-    apart as two steps; beyond [−1, 1] where a curve leaves the range of its ends.
+    model is of it and however hard the baseline hits. 0 on average for a random order; 1 where the first pixel removed
+    takes all with it in the one order, and only the last one in the other; beyond [−1, 1] where a curve leaves the
+    range of its ends.
 
     nan: removing all pixels lowers the probability by less than min_drop, so that there is nothing to share out.
     No forward passes beyond the two curves.

@@ -19,7 +19,7 @@ from .likeness import RankSimilarity, Similarity, StructuralSimilarity
 
 @dataclass(frozen=True)
 class MPRT(Metric):
-    """Model parameter randomization test: how alike map and map stay while the network's layers are randomized.
+    """Model parameter randomization test: how like itself the map stays as layers lose their weights; lower is better.
 
     The layers lose their weights one after another, from the output to the input, and stay random; of these networks
     n_stages evenly spaced ones, the last all random, explain the image again, for the target of the original decision.
@@ -180,14 +180,14 @@ class SmoothMPRT(MPRT):
 
 @dataclass(frozen=True)
 class EfficientMPRT(Metric):
-    """How much more complex the map becomes when all weights are random: (ξ' − ξ) / ξ; higher is better.
+    """How much more complex, relatively, the map becomes when all weights are random; higher is better.
 
-    ξ is the entropy −Σ p log p of the histogram of the signed map a, n_bins equal bins from its lowest to its highest
-    value; ξ' that of the map of the all-random network for the same target. In [−1, ∞): 0 for a map that does not look
-    at the network; above 0 where a random network is explained with less structure than the trained one, which is what
-    it asks for; −1 if that map is constant. Shifting a map or scaling it by a positive number changes nothing, nor does
-    the order of its pixels. Values at a bin's border belong to the upper one. nan: the original map is constant, also
-    all-zero.
+    (ξ' − ξ) / ξ, where ξ is the entropy −Σ p log p of the histogram of the signed map a, n_bins equal bins from its
+    lowest to its highest value; ξ' that of the map of the all-random network for the same target. In [−1, ∞): 0 for a
+    map that does not look at the network; above 0 where a random network is explained with less structure than the
+    trained one, which is what it asks for; −1 if that map is constant. Shifting a map or scaling it by a positive
+    number changes nothing, nor does the order of its pixels. Values at a bin's border belong to the upper one. nan: the
+    original map is constant, also all-zero.
 
     How to read it. It is no distance: a map may change all over and score 0. It is relative: an original map that is
     sparse, of little entropy, has the most to gain, and a few such samples lead the mean. Noise is the most complex map

@@ -92,10 +92,10 @@ class RegionPerturbation(_Cells):
 
 @dataclass(frozen=True)
 class Selectivity(_Cells):
-    """Area under the target's probability p while cell after cell is removed; in [0, 1], lower is better.
+    """Probability of the class while the most relevant cells are removed first, area under the curve; lower is better.
 
-    selectivity = ∫₀¹ p(x without its q·grid² most relevant cells) dq, by the trapezoid rule. Costs grid² − 1 forward
-    passes of the batch, less those that `RegionPerturbation` has made, and one for all explainers.
+    selectivity = ∫₀¹ p(x without its q·grid² most relevant cells) dq, by the trapezoid rule; in [0, 1]. Costs grid² − 1
+    forward passes of the batch, less those that `RegionPerturbation` has made, and one for all explainers.
 
     Reference: Montavon, Samek, Müller, "Methods for Interpreting and Understanding Deep Neural Networks", Digital
     Signal Processing 2018. They set removed patches to zero: `ZeroImputer`.
@@ -113,13 +113,13 @@ class Selectivity(_Cells):
 
 @dataclass(frozen=True)
 class IterativeRemovalOfFeatures(Metric):
-    """Area over the target's relative probability while superpixel after superpixel is removed; higher is better.
+    """Share of the probability that is lost while the most relevant superpixels are removed first; higher is better.
 
-    irof = 1 − ∫₀¹ p(x without its q·S most relevant superpixels) / p(x) dq, by the trapezoid rule, S the number of
-    superpixels of the image: at most 1; 0 if nothing changes; negative if the probability rises. Superpixels are
-    ordered by their mean attribution; ties are removed in a random order that is the same for all explainers, so a
-    constant or all-zero map scores as a random order does. nan: p(x) is 0. Costs S − 1 forward passes of each image,
-    and one for all explainers.
+    irof = 1 − ∫₀¹ p(x without its q·S most relevant superpixels) / p(x) dq, the area over the curve by the trapezoid
+    rule, S the number of superpixels of the image: at most 1; 0 if nothing changes; negative if the probability rises.
+    Superpixels are ordered by their mean attribution; ties are removed in a random order that is the same for all
+    explainers, so a constant or all-zero map scores as a random order does. nan: p(x) is 0. Costs S − 1 forward passes
+    of each image, and one for all explainers.
 
     Quantus sums over superpixels instead, so that an image of more superpixels scores higher, and fails on images of
     three channels.

@@ -13,7 +13,7 @@ from .perturb import Imputer, logits_without, pixels
 
 @dataclass(frozen=True)
 class RemoveAndDebias(Metric):
-    """Share of the percentages at which the decision stands, the most relevant pixels removed; lower is better.
+    """How often the decision stands without the 1, 2, … 50 % most relevant pixels, filled in smoothly; lower is better.
 
     road = mean over k of [the model still decides for the target without the k % most relevant pixels]. In [0, 1].
     The decision is the class of the highest logit, and it stands if that is the target; for a multi-label task, the

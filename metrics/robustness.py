@@ -59,7 +59,7 @@ class Similarity(Metric, ABC):
 
 @dataclass(frozen=True)
 class RankCorrelation(Similarity):
-    """Spearman's rank correlation between the map and that of the transformed image, brought back.
+    """Rank correlation (Spearman) of the map with that of the changed image, moved back in place; higher is better.
 
     ρ(a(x), T⁻¹ a(T x)) over the pixels that stay in the image through T and T⁻¹, for the same target; T⁻¹ is the
     identity where T moves no pixel. In [−1, 1], higher is better; ties get their average rank. Only the order of
@@ -82,7 +82,7 @@ class RankCorrelation(Similarity):
 
 @dataclass(frozen=True)
 class StructuralSimilarity(Similarity):
-    """Structural similarity (SSIM) of the map and that of the transformed image, brought back.
+    """Structural similarity (SSIM) of the map with that of the changed image, moved back in place; higher is better.
 
     Mean over all windows of 11 × 11 pixels that lie wholly among the compared pixels; each map is divided by its
     largest absolute value first and then put into [0, 1], zero at ½, and the data range is 1: see
@@ -107,14 +107,14 @@ class StructuralSimilarity(Similarity):
 
 @dataclass(frozen=True)
 class TopKOverlap(Similarity):
-    """Share of the k highest attributions that are among the k highest of the transformed image's map, brought back.
+    """Share of the strongest pixels that are still the strongest when the image changes; higher is better.
 
-    k is a fixed share of the compared pixels, rounded, at least one. In [0, 1], higher is better; maps that have
-    nothing in common score `share`. The sign counts: negative ranks below zero. Any increasing function of either map
-    scores the same (where T interpolates maps, any increasing linear function). Where several pixels share the k-th
-    highest attribution: the expected value of choosing among them at random, for each map on its own, so that a map
-    with fewer than k pixels above the rest cannot score 1: it does not say which are the k highest. nan, cost: see the
-    module.
+    Share of the k highest attributions that are among the k highest of the transformed image's map, brought back; k is
+    a fixed share of the compared pixels, rounded, at least one. In [0, 1], higher is better; maps that have nothing in
+    common score `share`. The sign counts: negative ranks below zero. Any increasing function of either map scores the
+    same (where T interpolates maps, any increasing linear function). Where several pixels share the k-th highest
+    attribution: the expected value of choosing among them at random, for each map on its own, so that a map with fewer
+    than k pixels above the rest cannot score 1: it does not say which are the k highest. nan, cost: see the module.
 
     Reference: Ghorbani, Abid, Zou, "Interpretation of Neural Networks Is Fragile", AAAI 2019, with 1000 of
     224 · 224 pixels.
@@ -139,7 +139,7 @@ class TopKOverlap(Similarity):
 
 @dataclass(frozen=True)
 class SignFlip(Similarity):
-    """Share of the strongest evidence that has the opposite sign in the transformed image's map, brought back.
+    """Share of the strongest evidence that turns from for to against, or back, when the image changes; lower is better.
 
     Of the k pixels of the highest |attribution|, k a fixed share of the compared pixels, rounded, at least one: how
     many spoke for the target and now speak against it, or the other way round, however weakly. In [0, 1], lower is
@@ -185,7 +185,7 @@ class _RoundTrip(Similarity, ABC):
 
 @dataclass(frozen=True)
 class RankCorrelationFloor(_RoundTrip, RankCorrelation):
-    """What interpolation leaves of the rank correlation of a perfectly equivariant explainer with these maps.
+    """Rank correlation of the map with itself, moved and moved back: the most that interpolation leaves an explainer.
 
     ρ(a, T⁻¹ T a): the map is moved and brought back, without the model. Read the rank correlation of a transformation
     that interpolates beside it: what is lost up to here is no fault of the explainer. In [−1, 1]; 1 where nothing is
@@ -196,7 +196,7 @@ class RankCorrelationFloor(_RoundTrip, RankCorrelation):
 
 @dataclass(frozen=True)
 class SignFlipFloor(_RoundTrip, SignFlip):
-    """What interpolation alone flips of the strongest evidence: the sign flips of a perfectly equivariant explainer.
+    """Sign flips of the map against itself, moved and moved back: the least that interpolation leaves an explainer.
 
     `SignFlip` of the map and the map there and back, without the model: no forward pass, no explanation, and all
     samples count. In [0, 1]; 0 where nothing is interpolated. nan: the map is constant or has one sign.

@@ -224,10 +224,11 @@ class _Relative(_Noisy):
 
 @dataclass(frozen=True)
 class RelativeInputStability(_Relative):
-    """Relative move of the map by that of the image: max over x' of δ(a(x), a(x')) / δ(x, x'); lower is better.
+    """Farthest relative move of the map under small noise, over how far the image moved; lower is better.
 
-    δ, range, draws, cost, arguments, nan and Quantus: see `_Relative`. Where an image is black, the noise is large by
-    its values: black surroundings (of MRI, say) make an image's score small, whichever explainer it is.
+    max over x' of δ(a(x), a(x')) / δ(x, x'). δ, range, draws, cost, arguments, nan and Quantus: see `_Relative`. Where
+    an image is black, the noise is large by its values: black surroundings (of MRI, say) make an image's score small,
+    whichever explainer it is.
     """
 
     def cause(self, decisions: Decisions, neighbours: Neighbours) -> Tensor:
@@ -237,10 +238,10 @@ class RelativeInputStability(_Relative):
 
 @dataclass(frozen=True)
 class RelativeOutputStability(_Relative):
-    """Relative move of the map by how far the logits f moved: max over x' of δ(a(x), a(x')) / ‖f(x) − f(x')‖₂.
+    """Farthest relative move of the map under small noise, over how far the logits moved; lower is better.
 
-    Lower is better. δ, range, draws, cost, arguments, nan and Quantus: see `_Relative`. All logits count, and in
-    their own unit: scores of two models cannot be compared.
+    max over x' of δ(a(x), a(x')) / ‖f(x) − f(x')‖₂ with the logits f. δ, range, draws, cost, arguments, nan and
+    Quantus: see `_Relative`. All logits count, and in their own unit: scores of two models cannot be compared.
     """
 
     def cause(self, decisions: Decisions, neighbours: Neighbours) -> Tensor:
@@ -249,13 +250,13 @@ class RelativeOutputStability(_Relative):
 
 @dataclass(frozen=True)
 class RelativeRepresentationStability(_Relative):
-    """Relative move of the map by that of the model's representation L: max over x' of δ(a(x), a(x')) / δ(L(x), L(x')).
+    """Farthest relative move of the map under small noise, over how far the model's features moved; lower is better.
 
-    Lower is better. L is what enters the last layer with weights, an `nn.Linear` or a convolution: the features by
-    which a classifier decides. Agarwal et al. leave the layer open; Quantus puts the outputs of all layers in a row,
-    so that the largest ones decide, in gigabytes. δ, range, draws, arguments, nan and Quantus: see `_Relative`; nan
-    also for all samples where the model shows no such layer (TorchScript, say). Costs one forward pass of the batch
-    more, once for all explainers.
+    max over x' of δ(a(x), a(x')) / δ(L(x), L(x')). L is what enters the last layer with weights, an `nn.Linear` or a
+    convolution: the features by which a classifier decides. Agarwal et al. leave the layer open; Quantus puts the
+    outputs of all layers in a row, so that the largest ones decide, in gigabytes. δ, range, draws, arguments, nan and
+    Quantus: see `_Relative`; nan also for all samples where the model shows no such layer (TorchScript, say). Costs one
+    forward pass of the batch more, once for all explainers.
     """
 
     def cause(self, decisions: Decisions, neighbours: Neighbours) -> Tensor:

@@ -26,7 +26,7 @@ def test_families_are_modules_of_explainers_and_categories_of_metrics():
 
 
 def test_controls_come_first():
-    assert list(catalog().explainers)[:4] == ["center", "constant", "edges", "noise"]
+    assert list(catalog().explainers)[:5] == ["center", "coarse_noise", "constant", "edges", "noise"]
 
 
 def test_an_entry_of_a_plugin_is_found_and_an_underscore_hides(write):

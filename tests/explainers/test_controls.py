@@ -9,9 +9,9 @@ import scipy.stats
 import torch
 from torch import Tensor, nn
 
-from explainers.controls import Center, Noise, center, constant, edges, noise
+from explainers.controls import Center, CoarseNoise, Noise, center, coarse_noise, constant, edges, noise
 from metrics.base import Decisions, Explanation
-from metrics.complexity import sparseness
+from metrics.complexity import granularity, sparseness
 from metrics.faithfulness import deletion, insertion, srg
 from metrics.localization import pointing_game, relevance_mass_accuracy, relevance_rank_accuracy
 from metrics.robustness import blur, rotation
@@ -49,6 +49,26 @@ def test_noise_is_a_function_of_image_and_seed(draw: Draw) -> None:
         < 0.15
     )
     assert torch.equal(noise(MODEL, images.double(), zeros(3)), maps.double())
+
+
+def test_coarse_noise_is_normal_in_its_cells_and_as_smooth_as_an_enlarged_feature_map(draw: Draw) -> None:
+    images = draw(8, 112)
+    maps = coarse_noise(MODEL, images, zeros(8))
+    assert torch.equal(coarse_noise(MODEL, images.flip(0), zeros(8)), maps.flip(0))
+    assert not torch.equal(CoarseNoise(seed=1)(MODEL, images, zeros(8)), maps)
+    middles = maps[..., 7::16, 7::16]  # half a pixel beside the cells' centres
+    assert abs(middles.mean()) < 4 / middles.numel() ** 0.5
+    assert abs(middles.var() - 1) < 4 * (2 / middles.numel()) ** 0.5 + 0.1
+    decisions = Decisions(nn.Flatten(), images, zeros(8))
+    fine = noise(MODEL, images, zeros(8))
+    frequency = {one: granularity(Explanation(decisions, one, noise)) for one in (maps, fine)}
+    assert bool((frequency[maps] < 2 * 3.5 / 112).all())  # 3.5 periods of 2 cells fit the image
+    assert bool((frequency[fine] > 0.3).all())
+
+
+def test_coarse_noise_of_less_than_two_cells_is_refused() -> None:
+    with pytest.raises(ValueError, match="grid is at least 2"):
+        CoarseNoise(grid=1)
 
 
 @pytest.mark.parametrize("side", [15, 16])

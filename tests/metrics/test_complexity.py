@@ -171,12 +171,14 @@ def _noise(n: int, side: int) -> Tensor:
     return torch.randn(n, 1, side, side, generator=torch.Generator().manual_seed(5))
 
 
-def test_checkerboard_is_the_definition_in_loops() -> None:
-    grid = (torch.arange(50) % 4 == 1).float()
-    maps, s = _noise(3, 50) + torch.arange(50.0) / 10 + torch.tensor([0.0, 0.5, 2.0]).view(3, 1, 1, 1) * grid, 4
+@pytest.mark.parametrize("side", [50, 51])  # of the larger one, the last whole grid ends at the border
+def test_checkerboard_is_the_definition_in_loops(side: int) -> None:
+    grid = (torch.arange(side) % 4 == 1).float()
+    planted = torch.tensor([0.0, 0.5, 2.0]).view(3, 1, 1, 1) * grid
+    maps, s = _noise(3, side) + torch.arange(float(side)) / 10 + planted, 4
     wanted = []
     for values in maps[:, 0].abs().double().numpy():
-        n = (50 - s + 1) // s * s
+        n = (side - s + 1) // s * s
         places: dict[tuple[int, int], list[float]] = {}
         for row, column in np.ndindex(n, n):
             local = values[row : row + s, column : column + s].mean()
@@ -230,11 +232,13 @@ def test_one_pixel_and_images_too_small_for_the_grid() -> None:
     assert abs(checkerboard(_large(one)).item()) < 0.05
     assert bool(checkerboard(_large(_noise(2, 22))).isnan().all())
     assert bool(checkerboard(_large(_noise(2, 23))).isfinite().all())
+    assert bool(checkerboard(_large(_noise(2, 40)[..., :22])).isnan().all())
 
 
 def test_settings_out_of_range_are_refused() -> None:
     with pytest.raises(ValueError, match="stride is at least 2"):
         Checkerboard(1)
+    assert Checkerboard(2).stride == 2
     with pytest.raises(ValueError, match="held is above 0 and at most 1"):
         EffectiveComplexity(0.0)
 
@@ -243,3 +247,11 @@ def test_descriptions_without_a_better_run_on_request() -> None:
     assert granularity.on_request
     assert checkerboard.on_request
     assert not complexity.on_request
+
+
+@pytest.mark.parametrize("side", [15, 26, 47])
+def test_rounding_leads_no_entropy_beyond_one(side: int) -> None:
+    """The sum over the shares of these sizes is a little above the logarithm of their number."""
+    images = torch.zeros(1, 3, side, side)
+    constant = torch.ones(1, 1, side, side)
+    assert complexity(Explanation(Decisions(nn.Flatten(), images), constant, lambda *_: constant)).item() == 1.0

@@ -20,7 +20,7 @@ from metrics.correlated_removal import (
     sensitivity_n,
     single_deletion_correlation,
 )
-from metrics.correlation import pearson
+from metrics.correlation import pearson, spearman
 from metrics.faithfulness import deletion, insertion
 from metrics.perturb import MeanImputer, UniformImputer, ZeroImputer, ranks
 
@@ -368,6 +368,18 @@ def test_falls_within_rounding_are_ties(network: nn.Module, images: Tensor) -> N
     assert same[:, 3].tolist() == pytest.approx([1] * 6, rel=1e-4)
 
 
+@pytest.mark.parametrize("constant", [0.0, 0.1, 0.7])
+def test_what_is_constant_correlates_with_nothing_also_where_its_mean_is_rounded(constant: float) -> None:
+    generator = torch.Generator().manual_seed(1)
+    same = torch.full((3, 7), constant, dtype=torch.float64)
+    other = torch.randn(3, 7, generator=generator, dtype=torch.float64)
+    other[:, 5] = other[:, 0]  # some values may well be equal
+    for pair in ((same, other), (other, same), (same, same)):
+        assert bool(pearson(*pair).isnan().all())
+        assert bool(spearman(*pair).isnan().all())
+    assert bool(pearson(other, other).isfinite().all())
+
+
 def test_pearson_is_that_of_numpy() -> None:
     first, second = torch.randn(2, 5, 40, generator=torch.Generator().manual_seed(0))
     wanted = [np.corrcoef(*pair)[0, 1] for pair in zip(first.numpy(), second.numpy(), strict=True)]
@@ -432,3 +444,12 @@ def test_faithfulness_estimate_shares_two_steps_with_the_curves(judge: Judge, ma
 def test_settings_without_a_meaning_are_refused(metric: Any, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         replace(metric, **settings)
+
+
+def test_a_constant_map_is_undefined_also_where_cells_are_of_unequal_size(linear_pixels: type) -> None:
+    weights, images = torch.randn(2, 3, 25, 25, generator=torch.Generator().manual_seed(2)).sigmoid()
+    decisions = Decisions(linear_pixels(weights), images[None])
+    constant = torch.ones(1, 1, 25, 25)
+    for metric in (single_deletion_correlation, monotonicity_correlation):
+        assert bool(metric(Explanation(decisions, constant, lambda *_: constant)).isnan().all())
+        assert bool(metric(Explanation(decisions, images[None, :1], lambda *_: constant)).isfinite().all())

@@ -246,3 +246,22 @@ def test_deletion_alone_pays_for_one_curve(judge: Judge, maps: Tensor) -> None:
 def test_no_steps_are_refused() -> None:
     with pytest.raises(ValueError, match="n_steps is at least 1"):
         replace(deletion, n_steps=0)
+
+
+def test_curves_go_from_the_image_to_the_baseline_and_back(judge: Callable[..., Explanation], maps: Tensor) -> None:
+    explanation = judge(maps)
+    decisions = explanation.decisions
+    whole = decisions.target_probabilities(decisions.original_logits).double()
+    order = maps.flatten(1).argsort(dim=1, descending=True)
+    most = torch.zeros(6, 24 * 24, dtype=torch.bool).scatter_(1, order[:, : 24 * 24 // 4], True).view(6, 1, 24, 24)
+    mean = decisions.inputs.mean(dim=(2, 3), keepdim=True)
+    without, alone, nothing = (
+        decisions.probabilities(torch.where(gone, mean, decisions.inputs)).double()
+        for gone in (most, ~most, torch.ones_like(most))
+    )
+    removed, inserted = deletion.curve(explanation), insertion.curve(explanation)
+    assert deletion.has_curve
+    assert insertion.has_curve
+    assert torch.allclose(removed[:, [0, 8, 32]], torch.stack([whole, without, nothing], dim=1), atol=1e-5)
+    assert torch.allclose(inserted[:, [0, 8, 32]], torch.stack([nothing, alone, whole], dim=1), atol=1e-5)
+    assert not torch.allclose(without, alone, atol=0.1)

@@ -104,3 +104,4 @@ def test_a_map_smaller_than_the_window_has_no_ssim(maps: Tensor) -> None:
 def test_a_window_of_one_pixel_is_refused() -> None:
     with pytest.raises(ValueError, match="window is at least 2"):
         StructuralSimilarity(1)
+    assert StructuralSimilarity(2).window == 2

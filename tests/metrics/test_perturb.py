@@ -31,6 +31,13 @@ def test_zero_imputer_is_black(network: torch.nn.Module, images: Tensor) -> None
     assert torch.equal(without[..., :3], images[..., :3])
 
 
+def test_imputers_of_one_batch_keep_their_baselines_apart(network: torch.nn.Module, images: Tensor) -> None:
+    decisions = Decisions(network, images)
+    everything = torch.ones(6, 1, 24, 24, dtype=torch.bool)
+    for imputer in (perturb.MeanImputer(), perturb.ZeroImputer(), perturb.BlurImputer(), perturb.BlurImputer(0.1)):
+        assert torch.equal(imputer.without(decisions, everything), imputer.baseline(Decisions(network, images)))
+
+
 def test_uniform_imputer_is_noise_that_belongs_to_the_sample_the_draw_and_the_seed(
     network: torch.nn.Module, images: Tensor
 ) -> None:

@@ -461,3 +461,24 @@ def test_settings_without_meaning_are_refused() -> None:
 
 def test_what_costs_many_explanations_runs_on_request() -> None:
     assert [metric.on_request for metric in ALL] == [False, True, True, False, False]
+
+
+def test_noise_of_copies_goes_by_the_range_of_the_image_and_not_by_its_brightness(network: nn.Module) -> None:
+    images = 0.5 + 0.2 * torch.rand(2, 3, 24, 24, generator=torch.Generator().manual_seed(3))
+    asked: list[Tensor] = []
+
+    def listening(_model: nn.Module, inputs: Tensor, _targets: Tensor) -> Tensor:
+        asked.append(inputs)
+        return inputs.mean(dim=1, keepdim=True)
+
+    smooth_mprt(Explanation(Decisions(network, images), images[:, :1], listening))
+    noise = torch.stack([inputs - images for inputs in asked if not torch.equal(inputs, images)])
+    assert noise.std().item() == pytest.approx(0.1 * 0.2, rel=0.05)
+
+
+@pytest.mark.parametrize("metric", [mprt, mprt_bottom_up, efficient_mprt, random_logit])
+def test_a_constant_map_is_not_judged_whatever_becomes_of_it(metric: Metric, network: nn.Module) -> None:
+    images = torch.rand(2, 3, 24, 24, generator=torch.Generator().manual_seed(3))
+    constant = torch.full((2, 1, 24, 24), 0.3)
+    explanation = Explanation(Decisions(network, images), constant, lambda _, inputs, __: inputs[:, :1])
+    assert bool(metric(explanation).isnan().all())

@@ -82,6 +82,8 @@ def test_ssim_is_undefined_where_no_window_fits_or_a_map_is_zero() -> None:
     assert bool(structural_similarity(first, second, strips).isnan().all())
     first[0] = 0
     assert structural_similarity(first, second, everywhere(first)).isnan().tolist() == [True, False]
+    first, second = pair(3, (2, 30, 11))
+    assert bool(structural_similarity(first, second, everywhere(first)).isfinite().all())
 
 
 def all_choices(values: list[int], k: int) -> list[set[int]]:

@@ -518,6 +518,31 @@ def test_a_map_of_one_pixel_is_stable_where_the_pixel_stays(metric: Metric, netw
     assert jumps.tolist() == pytest.approx([2**0.5] * 6)
 
 
+def test_what_was_zero_has_no_relative_move_however_it_moves() -> None:
+    first, other = torch.zeros(2, 5), torch.ones(2, 5)
+    first[1, 0] = 2.0
+    assert relative_input_stability.relative(first, other).isnan().tolist() == [True, False]
+
+
+@pytest.mark.parametrize(("n_images", "calls"), [(2, [8]), (4, [8, 8]), (6, [6] * 4), (9, [9] * 4)])
+def test_neighbours_of_a_small_batch_are_explained_together(n_images: int, calls: list[int]) -> None:
+    """At most eight at a time where they are fewer: larger batches bring nothing and cost memory."""
+    images = torch.rand(n_images, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    counting = Counting(lambda _model, inputs, _targets: inputs[:, :1] + 1)
+    decisions = Decisions(Threshold(2.0), images)
+    score = max_sensitivity(Explanation(decisions, images[:, :1] + 1, counting))
+    assert counting.calls == calls
+    alone = [
+        max_sensitivity(_explained(Decisions(Threshold(2.0), one[None], ids=(str(index),)), counting.explain))
+        for index, one in enumerate(images)
+    ]
+    assert torch.allclose(score, torch.cat(alone), atol=1e-6)
+
+
+def test_explanations_of_neighbours_run_on_request() -> None:
+    assert all(metric.on_request for metric in ALL)
+
+
 def test_black_images_have_no_relative_noise(smooth_network: nn.Module) -> None:
     black = torch.zeros(2, 3, 24, 24)
     explanation = _explained(Decisions(smooth_network, black), lambda _model, inputs, _: inputs[:, :1] + 1)
