@@ -182,7 +182,7 @@ class Explanation:
     def __init__(self, decisions: Decisions, attributions: Tensor, explain: Explain) -> None:
         self.decisions = decisions
         self.attributions = _checked(attributions, decisions.inputs)
-        self._explain = explain
+        self.explainer = explain
         self._shared: dict[Hashable, Any] = {}
 
     def explain(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
@@ -190,7 +190,7 @@ class Explanation:
 
         Ranks and signs of NaN would be numbers like any other.
         """
-        return _checked(self._explain(model, inputs, targets), inputs)
+        return _checked(self.explainer(model, inputs, targets), inputs)
 
     def shared(self, key: Hashable, compute: Callable[[], Shared]) -> Shared:
         """The answer of `compute`, computed once for this explanation, whichever metric asks first."""

@@ -43,13 +43,13 @@ def explained(explanation: Explanation, target: int | None = None) -> Explanatio
 
     Costs P explanations, once a task and explainer (and target). Explained `batch_size` at a time.
     """
-    pool, explain = companions(explanation.decisions), explanation.explain
+    pool, explainer = companions(explanation.decisions), explanation.explainer
 
     def make() -> tuple[object, Tensor]:
         targets = pool.targets if target is None else torch.full_like(pool.targets, target)
         parts = zip(torch.split(pool.inputs, pool.batch_size), torch.split(targets, pool.batch_size), strict=True)
-        maps = torch.cat([explain(pool.model, *part) for part in parts])
-        return explain, maps  # the explainer is held, so that no other one gets its id
+        maps = torch.cat([explanation.explain(pool.model, *part) for part in parts])
+        return explainer, maps  # the explainer is held, so that no other one gets its id
 
-    _, maps = pool.shared(("explained", id(explain), target), make)
-    return Explanation(pool, maps, explain)
+    _, maps = pool.shared(("explained", id(explainer), target), make)
+    return Explanation(pool, maps, explainer)

@@ -19,8 +19,9 @@ from metrics.perturb import ZeroImputer
 ENTRIES: Final = {
     name: metric
     for name, metric in catalog().metrics.items()
-    if metric.category is not Category.RUNTIME and not name.startswith("quantus_")
+    if metric.category is not Category.RUNTIME and not name.startswith("quantus_") and not metric.needs_companions
 }
+"""Those that compare with companions are in test_companions.py."""
 LOWER_IS_BETTER: Final = {
     *("Deletion", "Selectivity", "RemoveAndDebias", "Infidelity"),
     *("Complexity", "EffectiveComplexity", "Checkerboard"),
