@@ -83,8 +83,9 @@ class Channelwise(nn.Conv2d):
         super().__init__(n_channels, n_channels, 1, groups=n_channels, device="meta")
 
     def forward(self, input: Tensor) -> Tensor:
-        scaled = input * self.weight.view(-1, 1, 1)
-        return scaled if self.bias is None else scaled + self.bias.view(-1, 1, 1)
+        weight = self.weight.view(-1, 1, 1)
+        # In one step, which rounds once, as a convolution does: in bfloat16 that counts.
+        return input * weight if self.bias is None else torch.addcmul(self.bias.view(-1, 1, 1), input, weight)
 
 
 def _channelwise(norm: nn.BatchNorm2d | nn.BatchNorm1d) -> nn.Conv2d:
