@@ -39,7 +39,8 @@ class BaselineImputer(Imputer):
     def without(self, decisions: Decisions, removed: Tensor) -> Tensor:
         inputs = decisions.shared("inputs, channels last", lambda: _channels_last(decisions.inputs))
         baseline = decisions.shared(("baseline", self), lambda: _channels_last(self.baseline(decisions)))
-        return torch.where(removed, baseline, inputs)
+        # Widened first: torch is slow where one mask serves several channels that lie side by side.
+        return torch.where(_channels_last(removed.expand_as(inputs)), baseline, inputs)
 
 
 @dataclass(frozen=True)
